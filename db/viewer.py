@@ -209,9 +209,17 @@ def require_admin(viewer: Viewer) -> Admin:
     """
     if viewer.role != "admin":
         raise Forbidden
-    if viewer.store.factors.requires_admin_factor and not viewer.has_factor:
+    if needs_factor(viewer):
         raise NeedsFactor
     return Admin(*(getattr(viewer, field.name) for field in fields(viewer)))
+
+
+def needs_factor(viewer: Viewer) -> bool:
+    """Returns whether the viewer has the role of an administrator, but cannot use it until they
+    have added a second step.
+    """
+    is_required = viewer.store.factors.requires_admin_factor and viewer.role == "admin"
+    return is_required and not viewer.has_factor
 
 
 def require_role(viewer: Viewer, role: Role) -> None:

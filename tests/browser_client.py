@@ -72,6 +72,10 @@ class Browser:
             "/login", {"email": self.email, "password": password or self.password, **fields}
         )
 
+    async def confirm(self, password: str | None = None, **fields: str) -> httpx.Response:
+        """Confirms the identity of the user by the password."""
+        return await self.post("/confirm", {"password": password or self.password, **fields})
+
     async def is_logged_in(self) -> bool:
         """Returns whether the dashboard, which verifies the session in the database, is shown."""
         return (await self.get("/dashboard")).status_code == 200

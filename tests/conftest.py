@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, AsyncExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import httpx
@@ -20,6 +20,7 @@ from db.mail.state import OutboxState
 from db.maintenance.schema import migrate
 from db.sessions.claims import decode_claims
 from db.sessions.lifecycle import get_viewer
+from db.sessions.sudo import Sudo, confirm_now, encode_sudo, require_sudo
 from db.store import Store
 from db.viewer import Admin, Operator, Viewer, require_admin
 from tests.browser_client import IPHONE, PASSWORD, Browser
@@ -43,6 +44,8 @@ from web.product import NO_PRODUCT, Product
 from web.rendering.templates import TemplatesByLanguage
 from web.routes import routes_for
 from web.settings.settings import Settings, read_settings
+
+V = TypeVar("V", bound=Viewer)
 
 # They are compiled once for all applications with the same product and routes.
 TEMPLATES: dict[tuple[Any, ...], TemplatesByLanguage] = {}
@@ -118,6 +121,16 @@ class TestApp:
 
     async def change_role(self, user: Browser, role: str) -> None:
         await operator.set_user_role(Operator(self.store), user.email, role)
+
+    async def sudo_of(self, user: Browser) -> Sudo[Viewer]:
+        """Returns the viewer of the browser's cookie, whose identity was just confirmed."""
+        return self.confirmed(await self.viewer_of(user), user)
+
+    def confirmed(self, viewer: V, user: Browser) -> Sudo[V]:
+        """Returns the viewer of this browser as a Sudo."""
+        claims = decode_claims(self.store, user.cookie)
+        cookie = encode_sudo(self.store, claims, confirm_now(self.store, "password"))
+        return require_sudo(viewer, claims, cookie.value.reveal())
 
     async def rows(self, sql: str) -> list[tuple]:
         """Returns the rows, with each datetime in the text form that SQLite stores."""
@@ -380,3 +393,15 @@ async def viewer(app: TestApp, alice: Browser) -> Viewer:
 async def admin(app: TestApp, ada: Browser) -> Admin:
     """Returns Ada's Admin."""
     return require_admin(await app.viewer_of(ada))
+
+
+@pytest.fixture
+async def sudo(app: TestApp, alice: Browser) -> Sudo[Viewer]:
+    """Returns Alice, whose identity was just confirmed."""
+    return await app.sudo_of(alice)
+
+
+@pytest.fixture
+async def sudo_admin(app: TestApp, ada: Browser) -> Sudo[Admin]:
+    """Returns Ada's Admin, whose identity was just confirmed."""
+    return app.confirmed(require_admin(await app.viewer_of(ada)), ada)

@@ -23,6 +23,8 @@ PATHS: dict[str, str] = {
     "invite": "/join",
     "leaving": "/keep",
     "token": "/not-me",
+    "factor": "/not-me",
+    "second-step": "/not-me",
 }
 
 

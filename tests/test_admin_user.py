@@ -9,6 +9,7 @@ import pytest
 from db.crypto.passwords import Passwords
 from tests.browser_client import Browser, Element, path_of, read
 from tests.conftest import TestApp
+from tests.factor_rows import add_factors, passkey_row
 
 UNKNOWN = "AAAAAAAAAAAAAAAAAAAAAA"
 HERE = {"return_to": "user"}
@@ -137,6 +138,19 @@ async def test_the_page_says_what_is_true_of_the_account(
         "This account will be deleted on 1 December 2026." in page.one(**{"class": "banner"}).text
     )
     assert "keep" in actions(page) and "delete" not in actions(page)
+
+
+async def test_the_page_says_whether_there_is_a_second_step_but_not_which(
+    app: TestApp, ada: Browser, alice: Browser
+) -> None:
+    page = await page_of(app, ada, "Alice")
+    facts = {row.one("dt").text: row.one("dd").text for row in page.one("dl").all("div")}
+    assert facts["Second step"] == "No"
+    await add_factors(app, alice.email, passkey_row(alice.email, "Blue phone"))
+    page = await page_of(app, ada, "Alice")
+    facts = {row.one("dt").text: row.one("dd").text for row in page.one("dl").all("div")}
+    assert facts["Second step"] == "Yes"
+    assert "Blue phone" not in page.text
 
 
 async def test_the_own_page_has_no_action_that_logs_out_or_deletes(

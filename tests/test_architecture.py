@@ -17,7 +17,7 @@ from db.tables import users
 from db.viewer import Viewer
 from web.middleware.guard import RouteAccess
 from web.product import load_product
-from web.router import AppRoute
+from web.router import Admins, AppRoute
 from web.routes import routes
 
 ROOT = Path(__file__).parent.parent
@@ -43,6 +43,8 @@ WITHOUT_VIEWER = {  # These coroutines of db/access need no viewer.
 CALLERS = (
     *("Store", "Claimant", "Viewer", "Admin", "Sudo[Viewer]", "Sudo[Admin]", "Operator", "Mailer"),
 )
+# The callers whose right is verified again in the transaction of a change.
+CHANGERS = ("Viewer", "Admin", "Sudo[Viewer]", "Sudo[Admin]")
 # Where a file belongs, by the start of its path. The folder `product` is that of an adopter, or the
 # example product.
 ACCESS = ("db/access/", "product/access/")
@@ -52,7 +54,12 @@ PRODUCT_DATA = ("product/access/", "product/tables.py", "product/events.py", "pr
 PRODUCT_LAYERS_OF_DATA = ("product.access", "product.events", "product.tables")
 # Only these modules open a store, and create the callers that are no users.
 STORE_MODULES = ("web/app.py", "web/cli/operator_tasks.py")
-CREATORS = {"Mailer": "web/app.py", "Operator": "web/cli/operator_tasks.py"}
+CREATORS = {
+    "Mailer": "web/app.py",
+    "Operator": "web/cli/operator_tasks.py",
+    "Sudo": "db/sessions/sudo.py",
+    "Claimant": "db/sessions/claimants.py",
+}
 # Every module may contain texts for users.
 EVERYWHERE = ("db.messages",)
 STORE = ("db.crypto", "db.engine", "db.errors", "db.store", "db.tables")
@@ -120,7 +127,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     "db.factors": (
         *("db.sessions", "db.mail", "db.audit", "db.factor_settings", "db.used_tokens"),
-        *("db.viewer", *STORE),
+        *("db.rate_limits", "db.viewer", *STORE),
     ),
     "db.deletions": ("db.accounts", "db.mail", "db.sessions", "db.viewer", *STORE),
     "db.permissions": ("db.viewer", *STORE),
@@ -143,6 +150,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
             "db.audit",
             "db.hooks",
             "db.user_search",
+            "db.used_tokens",
             "db.device_names",
             "db.role_names",
         ),
@@ -186,6 +194,13 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "db.sessions.claimants.NewClaim",
         *("web.forms", "web.http", "web.menu", "web.observability", "web.settings"),
     ),
+    "web.rendering.factor_changes": ("db.factors.changes.FactorChange", "web.rendering"),
+    "web.rendering.qr_code": ("db.crypto.secret",),
+    # The error handler and the endpoints show the same page.
+    "web.rendering.confirmation_page": (
+        *("db.access.confirmation", "db.crypto.secret", "db.viewer", "web.forms", "web.http"),
+        "web.rendering",
+    ),
     "web.rendering.flash_messages": (
         *("db.crypto.secret", "db.sessions.claims", "web.http.cookies", "web.rendering.responses"),
     ),
@@ -203,7 +218,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     "web.endpoints": (
         *("db.access", "db.audit.events", "db.crypto.secret", "db.errors", "db.viewer"),
-        *("db.sessions.claimants.NewClaim", "db.sessions.sudo.Sudo"),
+        *("db.sessions.claimants", "db.factors.verification.GivenFactor"),
+        *("db.sessions.claims.NewSession", "db.sessions.sudo"),
         "db.factors.changes.FactorChange",
         "db.roles.RoleSummary",
         *("web.forms", "web.http", "web.mail.rendering", "web.mail.samples", "web.rendering"),
@@ -444,7 +460,7 @@ def a_change_verifies_the_viewer_again(files: Tree) -> Iterator[str]:
         if path.startswith(ACCESS):
             for node in ast.walk(ast.parse(source)):
                 if isinstance(node, ast.AsyncFunctionDef) and node.args.args:
-                    viewer = ast.unparse(node.args.args[0].annotation) in ("Viewer", "Admin")
+                    viewer = ast.unparse(node.args.args[0].annotation) in CHANGERS
                     text = ast.unparse(node)
                     if viewer and ".transaction(" in text and "require_right(" not in text:
                         yield f"{path}:{node.name} does not verify the viewer in its transaction"
@@ -459,7 +475,7 @@ def claims_do_not_give_access_to_data(files: Tree) -> Iterator[str]:
             yield f"{path} issues viewers"
 
 
-def one_module_creates_each_caller_that_is_no_user(files: Tree) -> Iterator[str]:
+def one_module_creates_each_caller(files: Tree) -> Iterator[str]:
     for path, source in files.items():
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Call):
@@ -670,12 +686,30 @@ RULES: list[tuple[Callable[[Tree], Iterator[str]], Tree]] = [
         {"web/http/session.py": "from db.viewer import issue_viewer"},
     ),
     (
-        one_module_creates_each_caller_that_is_no_user,
+        one_module_creates_each_caller,
         {"web/cli/x.py": "from db import viewer\ncaller = viewer.Operator(store)"},
     ),
     (
-        one_module_creates_each_caller_that_is_no_user,
+        one_module_creates_each_caller,
         {"product/access/x.py": "def f(viewer): return Mailer(viewer.store)"},
+    ),
+    (
+        one_module_creates_each_caller,
+        {"product/access/x.py": "def f(viewer): return Sudo(viewer, None, '', object())"},
+    ),
+    (
+        one_module_creates_each_caller,
+        {"web/endpoints/x.py": "def f(store): return claimants.Claimant(store)"},
+    ),
+    (
+        the_first_parameter_is_the_caller,
+        {"db/access/x.py": "async def get_all(sudo: Sudo[User]): ..."},
+    ),
+    (
+        a_change_verifies_the_viewer_again,
+        {
+            "db/access/x.py": "async def f(sudo: Sudo[Viewer]):\n    async with sudo.viewer.store.transaction(): ..."
+        },
     ),
     (db_imports_no_http, {"product/access/x.py": "from web.forms.form import Form"}),
     (web_writes_no_sql, {"product/endpoints/x.py": "from sqlalchemy import select"}),
@@ -838,6 +872,30 @@ def test_every_path_is_routed_once_and_declares_its_access() -> None:
         type(route) is AppRoute and isinstance(route.access, RouteAccess) for route in routes
     )
     assert len({route.path for route in routes}) == len(routes)
+
+
+def unconfirmed_endpoints(app_routes: list[AppRoute]) -> list[str]:
+    """Returns the endpoints of rows with `sudo` that do not verify the confirmation themselves."""
+    return [
+        f"{method} {route.path}"
+        for route in app_routes
+        for method, endpoint in route.endpoints.items()
+        if route.sudo and (method != "GET" or route.sudo_page)
+        if not re.search(
+            r"\bverify_sudo_admin\(request\)"
+            if route.access is RouteAccess.ADMINS
+            else r"\bverify_sudo\(request\)",
+            inspect.getsource(endpoint),
+        )
+    ]
+
+
+@pytest.mark.asvs("S30")
+def test_the_endpoints_of_a_row_with_sudo_verify_the_confirmation() -> None:
+    assert unconfirmed_endpoints(routes) == []
+    planted = next(route for route in routes if route.name == "admin-users")
+    row = Admins("/x", post=planted.endpoints["GET"], name="x", sudo="do something")
+    assert unconfirmed_endpoints([row]) == ["POST /x"]
 
 
 @pytest.mark.guide("D4", "D23", "D25", "T12")

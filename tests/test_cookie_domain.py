@@ -42,7 +42,8 @@ async def test_the_session_cookie_is_shared_with_sub_domains(make_app: Callable)
     alice = await app.browser("Alice")
     answer = await alice.sign_up()
     assert set_cookies(answer) == {
-        f"__Secure-session; Max-Age={DAYS_7}; Path=/; HttpOnly; SameSite=Lax; Secure; Domain=example.com"
+        f"__Secure-session; Max-Age={DAYS_7}; Path=/; HttpOnly; SameSite=Lax; Secure; Domain=example.com",
+        "__Host-sudo; Max-Age=600; Path=/; HttpOnly; SameSite=Lax; Secure",
     }
     assert "__Host-device=" in str(answer.headers)
     assert await alice.is_logged_in()

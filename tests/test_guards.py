@@ -259,7 +259,7 @@ DOCUMENTED = {
     "guests": "/ /signup /signup/check/{field} /login",
     "members": "/dashboard /handbook /devices /devices/revoke-others /devices/revoke-all /devices/{id}/revoke /account"
     " /account/activity /account/security /account/check/{field} /account/language /account/password"
-    " /account/data /account/delete /account/keep"
+    " /account/data /account/delete /account/keep /account/passkeys/decline"
     " /account/email /account/email/cancel /account/verify /verify /change-email /users/{slug} /api/token /api/users/{slug}"
     " /account/tokens /account/tokens/{id}/revoke /api/account /api/account/sessions /api/account/activity"
     " /api/account/sessions/revoke-others /api/account/sessions/revoke-all /api/account/sessions/{id}"

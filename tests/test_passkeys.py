@@ -465,6 +465,7 @@ async def test_fifty_removals_of_ten_passkeys_keep_one(make_app: Callable, strat
     assert await app.count("recovery_codes") == 10
 
 
+@pytest.mark.asvs("S114")
 async def test_the_well_known_url_names_the_page(make_app: Callable) -> None:
     app = await make_app(BASE_URL="https://example.com", BASE_PATH="/auth")
     anonymous = await app.browser("Charlie")

@@ -234,7 +234,9 @@ async def test_a_disabled_admin_cannot_undo_the_disabling(
         ]
         await app.change(RESTORE_ROGUE)
         async with app.store.transaction():
-            session = await start_session(app.store, rogue.id, "admin", UNKNOWN_CLIENT)
+            session = await start_session(
+                app.store, rogue.id, "admin", UNKNOWN_CLIENT, confirmation=None
+            )
         browser.cookie = session.session.value.reveal()
 
 
@@ -248,7 +250,9 @@ async def test_a_session_changes_nothing_after_its_end(
     for number in range(ROUNDS):
         viewer, claims = await app.viewer_of(alice), decode_claims(app.store, alice.cookie)
         async with app.store.transaction():
-            phone = await start_session(app.store, viewer.id, "user", UNKNOWN_CLIENT)
+            phone = await start_session(
+                app.store, viewer.id, "user", UNKNOWN_CLIENT, confirmation=None
+            )
         others = await get_viewer(app.store, decode_claims(app.store, phone.session.value.reveal()))
         changed, _ = await run_concurrently(
             number,

@@ -392,8 +392,10 @@ async def test_the_device_cookie_is_limited_to_this_host_and_http_only(
 ) -> None:
     app = await make_app(BASE_URL="https://latchkey.example")
     answer = await (await app.browser("Alice")).sign_up()
-    session, device = answer.headers.get_list("set-cookie")
+    session, sudo, device = answer.headers.get_list("set-cookie")
     assert session.startswith("__Host-session=")
+    assert sudo.startswith("__Host-sudo=")
+    assert sudo.endswith("; Max-Age=600; Path=/; HttpOnly; SameSite=Lax; Secure")
     assert device.startswith("__Host-device=")
     assert device.endswith("; Max-Age=31536000; Path=/; HttpOnly; SameSite=Lax; Secure")
 

@@ -158,15 +158,27 @@ class Router(routing.Router):
         """
         return URLPath(f"{self.base_path}{super().url_path_for(name, **path_params)}")
 
+    def needs_confirmation(self, path: str, method: str) -> Message | None:
+        """Returns what a request needs a confirmation for, such as `change your email`; None if it
+        needs none. `path` is that inside the application.
+        """
+        route, _ = self._match(path)
+        if route is None or not route.sudo or method not in route.allowed_methods:
+            return None
+        return route.sudo if route.sudo_page or method not in SAFE_METHODS else None
+
     def _find(self, scope: Scope) -> AppRoute | None:
-        path = scope["path"]
+        route, parameters = self._match(scope["path"])
+        if route is not None:
+            scope["path_params"] = parameters
+        return route
+
+    def _match(self, path: str) -> tuple[AppRoute | None, dict[str, str]]:
         route = self._by_path.get(path)
         if route is not None:
-            scope["path_params"] = {}
-            return route
+            return route, {}
         for route in self._with_parameters:
             match = route.path_regex.fullmatch(path)
             if match and route.accepts(match.groupdict()):
-                scope["path_params"] = match.groupdict()
-                return route
-        return None
+                return route, match.groupdict()
+        return None, {}

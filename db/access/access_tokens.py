@@ -7,7 +7,6 @@ from typing import Final
 
 from sqlalchemy import bindparam, delete, func, select
 
-from db.access.current_password import verify_current_password
 from db.audit import log as audit_log
 from db.audit.log import viewer_actor
 from db.crypto.secret import Secret
@@ -19,9 +18,10 @@ from db.rate_limits.limits import SESSION_REVOKES, TOKEN_CREATE
 from db.scopes import grantable_scopes, join_scopes
 from db.sessions.access_tokens import hash_token, make_token
 from db.sessions.lifecycle import require_right
+from db.sessions.sudo import Sudo
 from db.store import pick
 from db.tables import access_tokens, is_live, users
-from db.viewer import Viewer
+from db.viewer import Viewer, require_session
 
 MAX_TOKENS_PER_USER: Final = 20
 
@@ -82,20 +82,21 @@ async def list_tokens(viewer: Viewer) -> list[AccessToken]:
 
 
 async def create_token(
-    viewer: Viewer, *, name: str, scopes: Sequence[str], days: int, current: Secret[str]
-) -> Secret[str] | None:
-    """Creates a token and returns it; None if `current` is not the viewer's password.
+    sudo: Sudo[Viewer], *, name: str, scopes: Sequence[str], days: int
+) -> Secret[str]:
+    """Creates a token and returns it.
 
-    A stolen session cannot create a lasting credential, because it needs the password. Raises
+    A stolen session cannot create a lasting credential, because it needs a confirmation. Raises
     TooManyTokens, RateLimited, Unavailable, and Forbidden for a scope that is not in `list_scopes`
     or a viewer with an access token. Raises NotLoggedIn if the session has ended since the request
-    was verified, or ends now after too many wrong passwords.
+    was verified.
     """
+    viewer = sudo.viewer
+    require_session(viewer)
     if not set(scopes) <= set(list_scopes(viewer)):
         raise Forbidden("scope")
-    store, create = viewer.store, (TOKEN_CREATE, viewer.id)
-    if await verify_current_password(viewer, current, create, "token.create") is None:
-        return None
+    store = viewer.store
+    await limiter.take_tokens(store, viewer_actor(viewer), (TOKEN_CREATE, viewer.id))
     token = make_token(store)
     async with store.transaction():
         await require_right(viewer)

@@ -10,19 +10,20 @@ from sqlalchemy import bindparam, exists, func, literal, select, update
 from db.access.current_password import verify_current_password
 from db.audit import log as audit_log
 from db.audit.log import viewer_actor
+from db.crypto.passwords import LOCKED_HASH
 from db.crypto.secret import Secret
 from db.engine.statement import Conflict, Statement
-from db.errors import NotLoggedIn
+from db.errors import NotLoggedIn, StateChanged
 from db.mail.notices import end_links_after_password_change, post_password_notice
 from db.rate_limits import limiter
 from db.rate_limits.limits import PASSWORD_CHANGE, PROFILE_CHANGE
 from db.sessions.claims import NewSession
 from db.sessions.lifecycle import end_all_sessions, require_right, start_session
-from db.sessions.sudo import Confirmation, confirm_now
+from db.sessions.sudo import Confirmation, Sudo, confirm_now
 from db.store import pick
 from db.tables import Instant, users
 from db.user_search import search_key
-from db.viewer import Viewer
+from db.viewer import Viewer, require_session
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,8 @@ class Account:
 
     The viewer can change all of them except the email and the team. `delete_at` is set if the
     account is about to be deleted. `password_changed_at` is None if the time is not known.
-    `language` is the code of the chosen language, or empty for that of the browser.
+    `language` is the code of the chosen language, or empty for that of the browser. `has_password`
+    is false for an account that something else opens, such as a passkey.
     """
 
     name: str
@@ -42,13 +44,18 @@ class Account:
     delete_at: datetime | None
     password_changed_at: datetime | None
     language: str
+    has_password: bool
 
 
 class _SlugTaken(Exception):
     """Rolls the transaction back because another user has the slug."""
 
 
-ACCOUNT = Statement(pick(Account, users).where(users.c.id == bindparam("user_id")))
+ACCOUNT = Statement(
+    pick(Account, users, has_password=users.c.password_hash != LOCKED_HASH).where(
+        users.c.id == bindparam("user_id")
+    )
+)
 SLUG_EXISTS = Statement(
     select(literal(1)).where(
         exists().where(users.c.slug == bindparam("slug"), users.c.id != bindparam("user_id"))
@@ -170,10 +177,44 @@ async def change_password(
     verified = await verify_current_password(viewer, current, change, "password.change")
     if verified is None:
         return None
-    async with limiter.refund_if_overloaded(store, change):
+    new_hash = await _hash(viewer, new)
+    confirmation = confirmation if viewer.has_factor else confirm_now(store, "password")
+    return await _replace_hash(viewer, verified, new_hash, confirmation)
+
+
+async def set_password(sudo: Sudo[Viewer], *, new: Secret[str]) -> tuple[NewSession, int]:
+    """Sets the password of an account that has none, which needs a recent confirmation instead of
+    the current password. Otherwise does what `change_password` does.
+
+    Returns the new session and the number of other sessions that ended. Raises StateChanged if the
+    account has a password by now, NotLoggedIn, RateLimited, BreachedPassword and Unavailable.
+    """
+    viewer = sudo.viewer
+    require_session(viewer)
+    await limiter.take_tokens(viewer.store, viewer_actor(viewer), (PASSWORD_CHANGE, viewer.id))
+    new_hash = await _hash(viewer, new)
+    done = await _replace_hash(viewer, Secret(LOCKED_HASH), new_hash, sudo.confirmation)
+    if done is None:
+        raise StateChanged
+    return done
+
+
+async def _hash(viewer: Viewer, new: Secret[str]) -> Secret[str]:
+    """Returns the hash of a new password. Raises BreachedPassword and Unavailable."""
+    store = viewer.store
+    async with limiter.refund_if_overloaded(store, (PASSWORD_CHANGE, viewer.id)):
         await store.breached_passwords.require_not_breached(new)
-        new_hash = await store.passwords.hash(new, user_id=viewer.id)
-    hashes = {"verified_hash": verified.reveal(), "new_hash": new_hash.reveal()}
+        return await store.passwords.hash(new, user_id=viewer.id)
+
+
+async def _replace_hash(
+    viewer: Viewer, stored: Secret[str], new_hash: Secret[str], confirmation: Confirmation | None
+) -> tuple[NewSession, int] | None:
+    """Replaces the stored hash, every session and the links; None if the stored hash has changed
+    in the meantime.
+    """
+    store = viewer.store
+    hashes = {"verified_hash": stored.reveal(), "new_hash": new_hash.reveal()}
     async with store.transaction():
         await require_right(viewer)
         email = await store.value(CHANGE_PASSWORD(user_id=viewer.id, now=store.now(), **hashes))
@@ -185,7 +226,7 @@ async def change_password(
             viewer.id,
             viewer.role,
             viewer.client,
-            confirmation=confirmation if viewer.has_factor else confirm_now(store, "password"),
+            confirmation=confirmation,
             is_remembered=viewer.is_remembered,
         )
         await end_links_after_password_change(store, viewer.id)

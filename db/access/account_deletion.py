@@ -3,7 +3,6 @@
 from sqlalchemy import bindparam, select
 
 from db import accounts, deletions
-from db.access.current_password import verify_current_password
 from db.audit import log as audit_log
 from db.audit.log import anonymous_actor, user_actor, viewer_actor
 from db.crypto.secret import Secret
@@ -15,26 +14,26 @@ from db.rate_limits import limiter
 from db.rate_limits.ip_networks import per_client
 from db.rate_limits.limits import ACCOUNT_DELETION, LINK_POSTS, PROFILE_CHANGE
 from db.sessions.lifecycle import require_right
+from db.sessions.sudo import Sudo
 from db.store import Store
 from db.tables import users
-from db.viewer import ClientInfo, Viewer
+from db.viewer import ClientInfo, Viewer, require_session
 
 OWN_EMAIL = Statement(select(users.c.email).where(users.c.id == bindparam("user_id")))
 DISABLED_AT = Statement(select(users.c.disabled_at).where(users.c.id == bindparam("user_id")))
 
 
-async def request_deletion(viewer: Viewer, *, current: Secret[str]) -> bool:
-    """Schedules the deletion of the viewer's account in seven days; returns False if the current
-    password is wrong.
+async def request_deletion(sudo: Sudo[Viewer]) -> None:
+    """Schedules the deletion of the viewer's account in seven days.
 
     Ends every session, also this one, so that nobody stays logged in to an account that is about to
     be deleted. A confirmed email gets a link that keeps the account. Raises LastAdmin, RateLimited,
     Unavailable, and NotLoggedIn if the session has ended.
     """
+    viewer = sudo.viewer
+    require_session(viewer)
     store, actor = viewer.store, viewer_actor(viewer)
-    charge = (ACCOUNT_DELETION, viewer.id)
-    if await verify_current_password(viewer, current, charge, "account.leave") is None:
-        return False
+    await limiter.take_tokens(store, actor, (ACCOUNT_DELETION, viewer.id))
     try:
         async with store.transaction():
             await accounts.lock_admin_changes(store)
@@ -51,7 +50,6 @@ async def request_deletion(viewer: Viewer, *, current: Secret[str]) -> bool:
             detail = {"reason": "last-admin"}
             await audit_log.record(store, "account.leave", actor, detail, outcome="refused")
         raise
-    return True
 
 
 async def keep_account(viewer: Viewer) -> None:

@@ -1,6 +1,8 @@
 """Contains the lock of an account by the "this wasn't me" link of a notice."""
 
-from sqlalchemy import bindparam, func, select, update
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, func, update
 
 from db import accounts
 from db.audit import log as audit_log
@@ -9,6 +11,7 @@ from db.crypto.passwords import LOCKED_HASH
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import LinkInvalid
+from db.factors.changes import delete_factors, delete_factors_since
 from db.mail.outbox import delete_unsent_of_locked_account, post, until
 from db.mail.tokens import (
     Token,
@@ -19,13 +22,24 @@ from db.mail.tokens import (
 from db.rate_limits import limiter
 from db.rate_limits.ip_networks import per_client
 from db.rate_limits.limits import LINK_POSTS
-from db.store import Store
+from db.store import Store, pick
 from db.tables import Instant, users
 from db.user_search import search_key
 from db.viewer import ClientInfo
 
-OWN_NAME_AND_EMAIL = Statement(
-    select(users.c.name, users.c.email).where(users.c.id == bindparam("user_id"))
+
+@dataclass(frozen=True, slots=True)
+class _User:
+    name: str
+    email: str
+    verified: bool
+    has_factor: bool
+
+
+USER = Statement(
+    pick(_User, users, verified=users.c.verified_at.is_not(None)).where(
+        users.c.id == bindparam("user_id")
+    )
 )
 LOCK_ACCOUNT = Statement(
     update(users)
@@ -47,6 +61,9 @@ async def lock_account(
 ) -> None:
     """Locks the account that the link belongs to, until its user chooses a new password by mail.
 
+    Deletes the passkeys, the authenticator app and the recovery codes that were added since the
+    mail of the link, because an intruder may have added them. Older ones stay: a passkey still
+    opens the account.
     Gives the account the email back that the link was sent to. Ends every session, every known
     browser and the invitations that the user has sent. Ends every link except older `not-me`
     links, which outrank this one, even if their mails were not sent yet. Raises LinkInvalid,
@@ -57,7 +74,10 @@ async def lock_account(
     await limiter.take_tokens(store, anonymous_actor(client), *charges)
     async with store.transaction():
         consumed = await consume_token(store, "not-me", known)
-        email = await _take_email_back(store, consumed)
+        user: _User = (await store.all(USER(user_id=consumed.user_id)))[0]
+        email = await _take_email_back(store, consumed, user)
+        if user.has_factor:
+            await _delete_new_factors(store, consumed, user)
         ended = await accounts.end_access_after_reset(store, consumed.user_id, email)
         await accounts.withdraw_invitations(store, consumed.user_id)
         await delete_tokens_of_locked_account(store, consumed)
@@ -73,19 +93,29 @@ async def lock_account(
         await audit_log.record(store, "account.lock", actor, {"ended": ended})
 
 
-async def _take_email_back(store: Store, consumed: Token) -> str:
+async def _take_email_back(store: Store, consumed: Token, user: _User) -> str:
     """Locks the account and returns its email: that of the link, unless another account has it."""
-    name, email = (await store.all(OWN_NAME_AND_EMAIL(user_id=consumed.user_id)))[0]
+    email = user.email
     if consumed.email != email and await accounts.find_user_id(store, consumed.email) is None:
         email = consumed.email
     locked = await store.value(
         LOCK_ACCOUNT(
             user_id=consumed.user_id,
             email=email,
-            search_key=search_key(name, email),
+            search_key=search_key(user.name, email),
             now=store.now(),
         )
     )
     if locked is None:
         raise LinkInvalid("not-me")
-    return str(email)
+    return email
+
+
+async def _delete_new_factors(store: Store, consumed: Token, user: _User) -> None:
+    """Deletes the second steps since the mail of the link, or all if nobody had proved before that
+    the email is theirs.
+    """
+    if user.verified:
+        await delete_factors_since(store, consumed.user_id, consumed.created_at)
+    else:
+        await delete_factors(store, consumed.user_id)

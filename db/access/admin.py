@@ -22,6 +22,7 @@ from db.rate_limits.limits import ADMIN_CHANGE, ADMIN_DAY
 from db.role_names import label_of
 from db.roles import role_label
 from db.sessions.lifecycle import end_all_sessions
+from db.sessions.sudo import Sudo
 from db.store import pick
 from db.tables import is_live, sessions, users
 from db.user_search import SEARCH_KEY, matches, search_pattern
@@ -34,7 +35,8 @@ PAGE_SIZE: Final = 25
 class UserSummary:
     """An account as an administrator sees it.
 
-    `session_count` counts live session rows, so it is 0 with the stateless strategy.
+    `has_factor` says whether the account has a second step, which an administrator need not know
+    in detail. `session_count` counts live session rows, so it is 0 with the stateless strategy.
     """
 
     id: str
@@ -46,6 +48,7 @@ class UserSummary:
     team: str
     disabled: bool
     verified: bool
+    has_factor: bool
     created_at: datetime
     last_login_at: datetime | None
     disabled_at: datetime | None
@@ -178,13 +181,14 @@ async def list_role_labels(admin: Admin) -> dict[Role, Message | UserText]:
 
 
 async def change_user_role(
-    admin: Admin, user_id: str, role: Role, *, expected: str | None = None
+    sudo: Sudo[Admin], user_id: str, role: Role, *, expected: str | None = None
 ) -> Role:
     """Changes a user's role from the user's next request on, and returns the role before.
 
     Raises NotFound, UnknownRole, LastAdmin, RateLimited, StateChanged if the user does not have the
     expected role, and the errors of `accounts.change_user`.
     """
+    admin = sudo.viewer
     await _take_tokens(admin)
     return await accounts.set_role(admin, user_id, role, expected=expected)
 
@@ -196,13 +200,14 @@ async def require_user(admin: Admin, user_id: str) -> None:
 
 
 async def change_team(
-    admin: Admin, user_id: str, team: str | None, *, expected: str | None = None
+    sudo: Sudo[Admin], user_id: str, team: str | None, *, expected: str | None = None
 ) -> str:
     """Changes a user's team, and returns the team before.
 
     An empty string removes the user from the team, and None keeps it. Raises NotFound, RateLimited,
     StateChanged if the user is not in the expected team, and the errors of `accounts.change_user`.
     """
+    admin = sudo.viewer
     await _take_tokens(admin)
     async with accounts.change_user(admin, "team.change", user_id) as detail:
         before = await accounts.get_user_state(admin.store, user_id)
@@ -213,23 +218,27 @@ async def change_team(
     return before.team
 
 
-async def disable(admin: Admin, user_id: str, *, expected: str | None = None) -> None:
+async def disable(sudo: Sudo[Admin], user_id: str, *, expected: str | None = None) -> None:
     """Disables an account and ends its sessions.
 
     `expected` is described at `accounts.require_disabled_at`. Raises NotFound, LastAdmin,
     RateLimited, StateChanged, and the errors of `accounts.change_user`.
     """
+    admin = sudo.viewer
     await _take_tokens(admin)
     await accounts.disable_user(admin, user_id, expected=expected)
 
 
-async def add_user(admin: Admin, *, name: str, email: str, role: Role, team: str) -> str | None:
+async def add_user(
+    sudo: Sudo[Admin], *, name: str, email: str, role: Role, team: str
+) -> str | None:
     """Creates an account and returns its id; None if an account has the email.
 
     It has no password: a mail tells its user how to choose one. The email counts as confirmed, as
     for accounts that the operator creates. Raises UnknownRole, RateLimited and the errors of
     `accounts.change_user`.
     """
+    admin = sudo.viewer
     await _take_tokens(admin)
     store, user_id = admin.store, admin.store.token(16)
     async with accounts.change_user(admin, "account.create", user_id) as detail:
@@ -251,12 +260,13 @@ async def add_user(admin: Admin, *, name: str, email: str, role: Role, team: str
     return user_id
 
 
-async def delete(admin: Admin, user_id: str) -> None:
+async def delete(sudo: Sudo[Admin], user_id: str) -> None:
     """Disables an account, ends its sessions, and schedules its deletion in seven days.
 
     Its user cannot undo that, but administrators can. Raises NotFound, LastAdmin, RateLimited, and
     the errors of `accounts.change_user`.
     """
+    admin = sudo.viewer
     await _take_tokens(admin)
     await deletions.close_account(admin, user_id)
 
@@ -273,7 +283,7 @@ async def keep(admin: Admin, user_id: str) -> None:
             detail["kept"] = "yes"
 
 
-async def enable(admin: Admin, user_id: str, *, expected: str | None = None) -> bool:
+async def enable(sudo: Sudo[Admin], user_id: str, *, expected: str | None = None) -> bool:
     """Enables an account, so that its user can log in again, and keeps it if it was about to be
     deleted.
 
@@ -281,6 +291,7 @@ async def enable(admin: Admin, user_id: str, *, expected: str | None = None) -> 
     described at `accounts.require_disabled_at`. Raises NotFound, RateLimited, StateChanged, and the
     errors of `accounts.change_user`.
     """
+    admin = sudo.viewer
     await _take_tokens(admin)
     before = await deletions.enable_account(admin, user_id, expected=expected)
     return before.disabled_at is not None and before.delete_at is None

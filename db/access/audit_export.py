@@ -23,6 +23,7 @@ from db.engine.statement import Statement
 from db.rate_limits import limiter
 from db.rate_limits.limits import AUDIT_EXPORT
 from db.sessions.lifecycle import require_right
+from db.sessions.sudo import Sudo
 from db.store import pick
 from db.tables import audit, audit_checkpoint, users
 from db.viewer import Admin, ClientInfo
@@ -122,7 +123,7 @@ def batch_statement(used: frozenset[str]) -> Statement[ExportedEntry]:
 
 
 async def start_export(
-    admin: Admin,
+    sudo: Sudo[Admin],
     client: ClientInfo,
     filters: EntryFilter,
     file_format: ExportFormat,
@@ -133,6 +134,7 @@ async def start_export(
     The newest entries come first; `before` is the number after the first of them. Raises
     RateLimited, NotLoggedIn and Forbidden.
     """
+    admin = sudo.viewer
     store, actor = admin.store, viewer_actor(admin, client)
     await limiter.take_tokens(store, actor, (AUDIT_EXPORT, admin.id))
     # The entries are counted outside of the transaction, which holds the only writer of SQLite.

@@ -13,17 +13,17 @@ from sqlalchemy.sql import ColumnElement
 
 from db import accounts
 from db.access.audit_entries import IS_OWN, SHOWS_CLIENT, own_numbers
-from db.access.current_password import verify_current_password
 from db.audit import log as audit_log
 from db.audit.log import viewer_actor
 from db.audit.messages import read_detail
-from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import NotFound
+from db.rate_limits import limiter
 from db.rate_limits.limits import DATA_DOWNLOAD
 from db.sessions.lifecycle import require_right
+from db.sessions.sudo import Sudo
 from db.tables import access_tokens, audit, invitations, outbox, sessions, tokens, users
-from db.viewer import Admin, Viewer
+from db.viewer import Admin, Viewer, require_session
 
 # Above this number, the oldest audit entries are left out, and their number is given.
 MAX_ENTRIES: Final = 10_000
@@ -109,33 +109,30 @@ ENTRIES = _statement(
 )
 
 
-async def download_own(viewer: Viewer, *, current: Secret[str]) -> dict[str, Any] | None:
-    """Returns everything that is stored about the viewer, or None if the current password is wrong.
+async def download_own(sudo: Sudo[Viewer]) -> dict[str, Any]:
+    """Returns everything that is stored about the viewer.
 
-    A stolen session alone therefore cannot read all of it at once. Writes an audit entry. Raises
-    RateLimited, Unavailable, and NotLoggedIn if the session has ended.
+    A stolen session alone cannot read all of it at once, because that needs a confirmation. Writes
+    an audit entry. Raises RateLimited, Unavailable, and NotLoggedIn if the session has ended.
     """
-    store, charge = viewer.store, (DATA_DOWNLOAD, viewer.id)
-    if await verify_current_password(viewer, current, charge, "data.download") is None:
-        return None
+    viewer, store = sudo.viewer, sudo.viewer.store
+    require_session(viewer)
+    await limiter.take_tokens(store, viewer_actor(viewer), (DATA_DOWNLOAD, viewer.id))
     async with store.transaction():
         await require_right(viewer)
         await audit_log.record(store, "data.download", viewer_actor(viewer))
     return await _read(viewer, viewer.id)
 
 
-async def download_of_user(
-    admin: Admin, user_id: str, *, current: Secret[str]
-) -> dict[str, Any] | None:
-    """Returns everything that is stored about a user, or None if the administrator's current
-    password is wrong.
+async def download_of_user(sudo: Sudo[Admin], user_id: str) -> dict[str, Any]:
+    """Returns everything that is stored about a user.
 
     The user sees the audit entry. Raises NotFound, RateLimited, Unavailable, and the errors of
     `accounts.change_user`.
     """
-    charge = (DATA_DOWNLOAD, admin.id)
-    if await verify_current_password(admin, current, charge, "data.download") is None:
-        return None
+    admin = sudo.viewer
+    require_session(admin)
+    await limiter.take_tokens(admin.store, viewer_actor(admin), (DATA_DOWNLOAD, admin.id))
     async with accounts.change_user(admin, "data.download", user_id) as detail:
         await accounts.get_user_state(admin.store, user_id)
         detail["lists"] = len(LISTS)

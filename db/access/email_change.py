@@ -7,7 +7,6 @@ from typing import Final
 from sqlalchemy import bindparam, select, update
 
 from db import accounts
-from db.access.current_password import verify_current_password
 from db.audit import log as audit_log
 from db.audit.log import mask_email, viewer_actor
 from db.crypto.secret import Secret
@@ -27,10 +26,11 @@ from db.rate_limits import limiter
 from db.rate_limits.ip_networks import per_client
 from db.rate_limits.limits import EMAIL_CHANGE, EMAIL_CHANGE_TO, LINK_POSTS
 from db.sessions.lifecycle import require_right
+from db.sessions.sudo import Sudo
 from db.store import Store, pick
 from db.tables import Instant, users
 from db.user_search import search_key
-from db.viewer import Operator, Viewer
+from db.viewer import Operator, Viewer, require_session
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +63,17 @@ CHANGE_EMAIL = Statement(
 )
 
 
-async def request_change(viewer: Viewer, *, email: str, current: Secret[str]) -> bool:
-    """Sends a link to the new email, and returns False if the current password is wrong.
+async def request_change(sudo: Sudo[Viewer], *, email: str) -> None:
+    """Sends a link to the new email.
 
     The email of the account stays as it is until the link is opened. The response is the same
     if another account has the email, and its user gets a mail. Raises RateLimited, Unavailable, and
-    NotLoggedIn after too many wrong passwords.
+    NotLoggedIn if the session has ended.
     """
+    viewer = sudo.viewer
+    require_session(viewer)
     store, actor = viewer.store, viewer_actor(viewer)
-    change = (EMAIL_CHANGE, viewer.id)
-    if await verify_current_password(viewer, current, change, "email.ask") is None:
-        return False
+    await limiter.take_tokens(store, actor, (EMAIL_CHANGE, viewer.id))
     async with store.transaction():
         await require_right(viewer)
         is_within_limit = await limiter.try_take_token(store, EMAIL_CHANGE_TO, email)
@@ -94,7 +94,6 @@ async def request_change(viewer: Viewer, *, email: str, current: Secret[str]) ->
                 facts={"until": until(store, "change")},
             )
         await audit_log.record(store, "email.ask", actor, {"email": mask_email(email)})
-    return True
 
 
 async def _pretend(viewer: Viewer, email: str) -> None:

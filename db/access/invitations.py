@@ -25,7 +25,7 @@ from db.rate_limits.ip_networks import per_client
 from db.rate_limits.limits import ADMIN_CHANGE, ADMIN_DAY, LINK_POSTS
 from db.sessions.claims import NewSession
 from db.sessions.lifecycle import start_session
-from db.sessions.sudo import confirm_now
+from db.sessions.sudo import Sudo, confirm_now
 from db.store import Store, pick
 from db.tables import Instant, invitations, users
 from db.viewer import Admin, ClientInfo, Role
@@ -160,12 +160,13 @@ async def list_invitations(admin: Admin) -> list[Invitation]:
     ]
 
 
-async def invite(admin: Admin, *, email: str, role: Role, team: str) -> bool:
+async def invite(sudo: Sudo[Admin], *, email: str, role: Role, team: str) -> bool:
     """Invites someone, and returns False if an account has the email.
 
     A second invitation to the same email replaces the first. Raises UnknownRole, RateLimited
     and the errors of `accounts.change_user`.
     """
+    admin = sudo.viewer
     await _take_tokens(admin)
     store, invitation_id, now = admin.store, admin.store.token(32), admin.store.now()
     token = derive_token(store, invitation_id, store.mail_keys.kid)

@@ -17,8 +17,8 @@ from db.audit.log import anonymous_actor, user_actor
 from db.crypto.secret import Secret
 from db.engine.statement import Bound, Statement
 from db.errors import LinkInvalid, RateLimited
-from db.mail.notices import client_facts
-from db.mail.outbox import post, post_request
+from db.mail.notices import post_new_device_notice
+from db.mail.outbox import post_request
 from db.mail.tokens import find_token
 from db.rate_limits import limiter
 from db.rate_limits.ip_networks import find_largest_network, per_client
@@ -177,7 +177,7 @@ async def log_in(
                         if verifies and verify_token is not None:
                             await accounts.confirm_email(store, credentials.id, verify_token)
                         if credentials.verified and known_browser is None:
-                            await _post_new_device(store, credentials.id, email, client)
+                            await post_new_device_notice(store, credentials.id, email, client)
                         return await _start_session(
                             store, credentials, role, client, charges, is_remembered=is_remembered
                         )
@@ -196,12 +196,6 @@ async def _find_user_of_token(store: Store, token: Secret[str] | None) -> str | 
     with suppress(LinkInvalid):
         return (await find_token(store, "verify", token)).user_id
     return None
-
-
-async def _post_new_device(store: Store, user_id: str, email: str, client: ClientInfo) -> None:
-    """Tells the user about a log-in at a browser that has not logged in to the account before."""
-    facts = client_facts(store, client)
-    await post(store, "new-device", user_id=user_id, recipient=email, facts=facts)
 
 
 async def _report_guesses(store: Store, email: str) -> None:
@@ -302,7 +296,10 @@ async def _start_session(
         confirmation=confirmation,
         is_remembered=is_remembered,
     )
-    await audit_log.record(store, "login", user_actor(credentials.id, client, session.id))
+    detail = {"with": "password"}
+    if credentials.has_factor:
+        detail["factor"] = "remembered browser"
+    await audit_log.record(store, "login", user_actor(credentials.id, client, session.id), detail)
     return replace(session, language=credentials.language)
 
 

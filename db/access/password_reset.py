@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from sqlalchemy import bindparam, case, func, update
+from sqlalchemy import and_, bindparam, case, func, select, update
 
 from db import accounts
 from db.audit import log as audit_log
@@ -10,6 +10,7 @@ from db.audit.log import anonymous_actor, user_actor
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import LinkInvalid
+from db.factors.changes import delete_factors
 from db.mail.notices import client_facts, post_password_notice
 from db.mail.outbox import delete_unsent, post_request
 from db.mail.tokens import (
@@ -46,6 +47,11 @@ RESET_PASSWORD = Statement(
     )
     .returning(users.c.id)
 )
+HAS_UNPROVEN_FACTORS = Statement(
+    select(and_(users.c.has_factor, users.c.verified_at.is_(None))).where(
+        users.c.id == bindparam("user_id")
+    )
+)
 
 
 async def request_reset(store: Store, *, email: str, client: ClientInfo) -> None:
@@ -65,8 +71,9 @@ async def reset_password(
     """Sets the password of the account that the link belongs to, and returns the account's id.
 
     Ends every session, every other link except `not-me` links, and every unsent mail with a link.
-    Starts no session (ASVS 5.0, 6.4.3). Confirms the email, because the link came by mail. Raises
-    LinkInvalid, LinkMismatch, RateLimited, BreachedPassword and Unavailable.
+    Starts no session (ASVS 5.0, 6.4.3), and keeps the second steps, which the next log-in needs.
+    Confirms the email, because the link came by mail; if it was not confirmed before, deletes the
+    second steps. Raises LinkInvalid, LinkMismatch, RateLimited, BreachedPassword and Unavailable.
     """
     known = require_same_link(token, link)
     store.passwords.require_capacity()
@@ -78,6 +85,7 @@ async def reset_password(
         new_hash = await store.passwords.hash(password)
     async with store.transaction():
         consumed = await consume_token(store, "reset", known)
+        has_unproven = await store.value(HAS_UNPROVEN_FACTORS(user_id=consumed.user_id))
         changed: Any = await store.value(
             RESET_PASSWORD(
                 user_id=consumed.user_id,
@@ -88,6 +96,8 @@ async def reset_password(
         )
         if changed is None:
             raise LinkInvalid("reset")
+        if has_unproven:
+            await delete_factors(store, consumed.user_id)
         ended = await accounts.end_access_after_reset(store, consumed.user_id, consumed.email)
         await delete_tokens(store, consumed.user_id, ENDED_LINKS)
         await delete_unsent(

@@ -8,6 +8,7 @@ from db.errors import NotFound
 from db.rate_limits import limiter
 from db.rate_limits.limits import ADMIN_CHANGE, ADMIN_DAY
 from db.roles import RoleSummary
+from db.sessions.sudo import Sudo
 from db.viewer import Admin, Role
 
 
@@ -24,31 +25,36 @@ async def get_role(admin: Admin, name: Role) -> RoleSummary:
     raise NotFound
 
 
-async def create_role(admin: Admin, name: Role, label: str, permissions: Sequence[str]) -> bool:
+async def create_role(
+    sudo: Sudo[Admin], name: Role, label: str, permissions: Sequence[str]
+) -> bool:
     """Adds a role and returns whether its name was free.
 
     Raises TooManyRoles, RateLimited, NotLoggedIn and Forbidden.
     """
+    admin = sudo.viewer
     await _take_tokens(admin)
     return await roles.create_role(admin, name, label, permissions)
 
 
 async def change_role(
-    admin: Admin, name: Role, label: str | None, permissions: Sequence[str] | None
+    sudo: Sudo[Admin], name: Role, label: str | None, permissions: Sequence[str] | None
 ) -> None:
     """Changes the label and replaces the permissions; None keeps a value.
 
     Raises NotFound, also for `admin`, RateLimited, NotLoggedIn and Forbidden.
     """
+    admin = sudo.viewer
     await _take_tokens(admin)
     await roles.change_role(admin, name, label=label, permissions=permissions)
 
 
-async def delete_role(admin: Admin, name: Role) -> None:
+async def delete_role(sudo: Sudo[Admin], name: Role) -> None:
     """Deletes a role.
 
     Raises NotFound, also for a built-in role, RoleInUse, RateLimited, NotLoggedIn and Forbidden.
     """
+    admin = sudo.viewer
     await _take_tokens(admin)
     await roles.delete_role(admin, name)
 

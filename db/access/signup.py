@@ -56,14 +56,16 @@ async def sign_up(
     password: Secret[str],
     client: ClientInfo,
     is_remembered: bool = False,
+    next_page: str = "",
 ) -> NewSession | NewClaim | None:
     """Creates an account and its first session in one transaction.
 
     If an account has the email, logs in with the password, because a browser may repeat a sign-up
     whose response was lost. Returns None if this log-in fails, and a claim if it needs a second
     step. `is_remembered` says whether the
-    user chose to stay logged in. Raises RateLimited, BreachedPassword, Unavailable, Refused, and
-    AccountNotCreated if the database rejects the account; then nothing is stored.
+    user chose to stay logged in, and `next_page` is the page after that step. Raises RateLimited,
+    BreachedPassword, Unavailable, Refused, and AccountNotCreated if the database rejects the
+    account; then nothing is stored.
     """
     password_hash = await _hash(store, email, password, client)
     async with _begin_creation(store):
@@ -87,7 +89,14 @@ async def sign_up(
             await post_verification(store, user_id, email, is_first=True)
             await audit_log.record(store, "signup", user_actor(user_id, client, session.id))
             return session
-    return await _log_in(store, email, password, client, is_remembered)
+    return await _log_in(
+        store,
+        email=email,
+        password=password,
+        client=client,
+        is_remembered=is_remembered,
+        next_page=next_page,
+    )
 
 
 async def sign_up_privately(
@@ -134,7 +143,13 @@ async def _create_or_record(
 
 
 async def _log_in(
-    store: Store, email: str, password: Secret[str], client: ClientInfo, is_remembered: bool
+    store: Store,
+    *,
+    email: str,
+    password: Secret[str],
+    client: ClientInfo,
+    is_remembered: bool,
+    next_page: str,
 ) -> NewSession | NewClaim | None:
     """Logs in to the existing account with the limits, verification and audit entries of any
     log-in.
@@ -143,7 +158,12 @@ async def _log_in(
     """
     with suppress(RateLimited):
         session = await log_in(
-            store, email=email, password=password, client=client, is_remembered=is_remembered
+            store,
+            email=email,
+            password=password,
+            client=client,
+            is_remembered=is_remembered,
+            next_page=next_page,
         )
         if session is not None:
             return session

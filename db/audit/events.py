@@ -158,18 +158,14 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
     "token.revoke": EventTexts(
         "Delete access token", own="deleted the access token {label}", note="{label}"
     ),
-    "factor.add": EventTexts(
-        "Add a second step", own="added to your account: {factor}", note="{factor}"
-    ),
-    "factor.remove": EventTexts(
-        "Remove a second step", own="removed from your account: {factor}", note="{factor}"
-    ),
+    "factor.add": EventTexts("Add a second step", own="added a second step"),
+    "factor.remove": EventTexts("Remove a second step", own="removed a second step"),
     "factor.reset": EventTexts(
         "Reset second steps",
         done="removed the passkeys, authenticator app and recovery codes of {whose} account",
     ),
     "factor": EventTexts(
-        "Second step", refused="knew {whose} password, and failed at the second step"
+        "Second step", refused="entered {whose} password, but failed at the second step"
     ),
     "recovery.use": EventTexts("Use a recovery code", own="used a recovery code"),
     "recovery.renew": EventTexts("Renew recovery codes", own="made new recovery codes"),
@@ -177,7 +173,6 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
         "Confirm identity",
         own="confirmed that it's you",
         own_refused="tried to confirm that it's you, and failed",
-        note="{factor}",
     ),
     "role.create": EventTexts("Add role", own="added the role {label}", note="{label}: {added}"),
     "role.edit": EventTexts(
@@ -286,6 +281,69 @@ LEFT_TEAM: Final = EventTexts(
     done="removed {whom} from the team {from}",
     note="out of {from}",
 )
+# By the detail `with` and `factor` of a log-in; `factor` is empty if there was no second step.
+LOGIN_TEXTS: Final = {
+    ways: replace(EVENT_TEXTS["login"], own=f"logged in {own}", note=note)
+    for ways, own, note in (
+        (("passkey", ""), "with a passkey", "passkey"),
+        (("password", ""), "with your password", "password"),
+        (
+            ("password", "passkey"),
+            "with your password and a passkey",
+            "password and passkey",
+        ),
+        (
+            ("password", "authenticator"),
+            "with your password and your authenticator app",
+            "password and authenticator app",
+        ),
+        (
+            ("password", "recovery code"),
+            "with your password and a recovery code",
+            "password and recovery code",
+        ),
+        (
+            ("password", "remembered browser"),
+            "with your password, in a browser that is not asked for a second step",
+            "password, in a remembered browser",
+        ),
+    )
+}
+# By the event and the detail `factor`. `label` is the name of the passkey.
+FACTOR_TEXTS: Final = {
+    ("factor.add", "passkey"): replace(
+        EVENT_TEXTS["factor.add"], own="added a passkey: {label}", note="passkey: {label}"
+    ),
+    ("factor.add", "authenticator app"): replace(
+        EVENT_TEXTS["factor.add"], own="set up an authenticator app", note="authenticator app"
+    ),
+    ("factor.remove", "passkey"): replace(
+        EVENT_TEXTS["factor.remove"], own="removed a passkey: {label}", note="passkey: {label}"
+    ),
+    ("factor.remove", "authenticator app"): replace(
+        EVENT_TEXTS["factor.remove"],
+        own="removed your authenticator app",
+        note="authenticator app",
+    ),
+    ("confirm", "password"): replace(
+        EVENT_TEXTS["confirm"],
+        own="confirmed with your password that it's you",
+        note="password",
+    ),
+    ("confirm", "passkey"): replace(
+        EVENT_TEXTS["confirm"], own="confirmed with a passkey that it's you", note="passkey"
+    ),
+    ("confirm", "authenticator"): replace(
+        EVENT_TEXTS["confirm"],
+        own="confirmed with your authenticator app that it's you",
+        note="authenticator app",
+    ),
+    ("confirm", "recovery code"): replace(
+        EVENT_TEXTS["confirm"],
+        own="confirmed with a recovery code that it's you",
+        note="recovery code",
+    ),
+}
 BUILT_IN_ROLE_CHANGES: Final = {
     "admin": replace(EVENT_TEXTS["role.change"], done="made {whom} an administrator"),
     "user": replace(EVENT_TEXTS["role.change"], done="made {whom} a user"),

@@ -13,12 +13,14 @@ from typing import Any, Final
 from db.audit.events import (
     BUILT_IN_ROLE_CHANGES,
     EVENT_TEXTS,
+    FACTOR_TEXTS,
     FORMER_LIMIT_NAMES,
     JOINED_TEAM,
     LAST_ADMIN_LEAVES,
     LEFT_TEAM,
     LIMIT_LABELS,
     LIMITED_ACTION_TEXTS,
+    LOGIN_TEXTS,
     EventTexts,
 )
 from db.device_names import known_description
@@ -120,6 +122,8 @@ def messages(product_events: Mapping[str, EventTexts] = NO_EVENTS) -> Iterator[s
         *BUILT_IN_ROLE_CHANGES.values(),
         LAST_ADMIN_LEAVES,
         *LIMITED_ACTION_TEXTS.values(),
+        *LOGIN_TEXTS.values(),
+        *FACTOR_TEXTS.values(),
         *product_events.values(),
     ):
         found |= dict.fromkeys(_messages_of(texts))
@@ -150,7 +154,12 @@ def _texts_of(
 ) -> EventTexts:
     """Returns the texts of an event, which its detail may replace by more exact ones."""
     texts = EVENT_TEXTS.get(event) or product_events.get(event) or EventTexts(event)
+    factor = str(detail.get("factor", ""))
     match event:
+        case "login":
+            return LOGIN_TEXTS.get((str(detail.get("with")), factor), texts)
+        case "factor.add" | "factor.remove" | "confirm":
+            return FACTOR_TEXTS.get((event, factor), texts)
         case "team.change" if bool(detail.get("from")) != bool(detail.get("to")):
             return JOINED_TEAM if detail.get("to") else LEFT_TEAM
         case "role.change":

@@ -6,6 +6,8 @@ Each change runs in one transaction: `require_right` locks the user, the change 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import bindparam, delete, exists, or_, update
 
@@ -21,8 +23,8 @@ from db.mail.notices import post_factor_notice
 from db.sessions.claims import NewSession
 from db.sessions.lifecycle import end_all_sessions, start_session
 from db.sessions.sudo import Sudo
-from db.store import Store, pick
-from db.tables import passkeys, totp, users
+from db.store import Store
+from db.tables import Instant, passkeys, recovery_codes, totp, users
 from db.viewer import Viewer
 
 
@@ -47,16 +49,21 @@ class _WaysIn:
 _HAS_FACTOR = or_(
     exists().where(passkeys.c.user_id == users.c.id), exists().where(totp.c.user_id == users.c.id)
 )
-WAYS_IN = Statement(
-    pick(
-        _WaysIn,
-        users,
-        has_password=users.c.password_hash != LOCKED_HASH,
-        has_usable_passkey=exists().where(
-            passkeys.c.user_id == users.c.id, passkeys.c.rp_id == bindparam("rp_id")
-        ),
-        has_factor_now=_HAS_FACTOR,
-    ).where(users.c.id == bindparam("user_id"))
+# The state after the change, which one statement stores and returns.
+UPDATE_HAS_FACTOR = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"))
+    .values(has_factor=_HAS_FACTOR)
+    .returning(
+        users.c.email,
+        (users.c.password_hash != LOCKED_HASH).label("has_password"),
+        exists()
+        .where(passkeys.c.user_id == users.c.id, passkeys.c.rp_id == bindparam("rp_id"))
+        .correlate(users)
+        .label("has_usable_passkey"),
+        users.c.has_factor.label("has_factor_now"),
+    )
+    .execution_options(into=_WaysIn)
 )
 SET_HAS_FACTOR = Statement(
     update(users)
@@ -64,6 +71,21 @@ SET_HAS_FACTOR = Statement(
     .values(has_factor=bindparam("new_value"))
 )
 DELETE_PASSKEYS = Statement(delete(passkeys).where(passkeys.c.user_id == bindparam("user_id")))
+# A request takes at most 7 s, so a message is that much later than what its transaction has added.
+MAX_TRANSACTION_TIME: Final = timedelta(seconds=10)
+_since = bindparam("since", type_=Instant)
+DELETE_FACTORS_SINCE: Final = tuple(
+    Statement(
+        delete(table).where(table.c.user_id == bindparam("user_id"), table.c.created_at >= _since)
+    )
+    for table in (passkeys, totp, recovery_codes)
+)
+RECOMPUTE_HAS_FACTOR = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"))
+    .values(has_factor=_HAS_FACTOR)
+    .returning(users.c.has_factor)
+)
 
 
 async def finish_change(
@@ -77,14 +99,15 @@ async def finish_change(
     that was removed; the caller's transaction then rolls back.
     """
     viewer, store = sudo.viewer, sudo.viewer.store
-    ways: _WaysIn | None = await store.one(WAYS_IN(user_id=viewer.id, rp_id=store.factors.rp_id))
+    ways: _WaysIn | None = await store.one(
+        UPDATE_HAS_FACTOR(user_id=viewer.id, rp_id=store.factors.rp_id)
+    )
     if ways is None or not (ways.has_password or ways.has_usable_passkey):
         raise LastWayIn
     if not ways.has_factor_now:
         if store.factors.requires_admin_factor and viewer.role == "admin":
             raise LastFactor
         await delete_codes(store, viewer.id)
-    await store.count(SET_HAS_FACTOR(user_id=viewer.id, new_value=ways.has_factor_now))
     ended = await end_all_sessions(store, viewer.id)
     session = await start_session(
         store,
@@ -109,3 +132,17 @@ async def delete_factors(store: Store, user_id: str) -> None:
     await delete_app(store, user_id)
     await delete_codes(store, user_id)
     await store.count(SET_HAS_FACTOR(user_id=user_id, new_value=False))
+
+
+async def delete_factors_since(store: Store, user_id: str, moment: datetime) -> None:
+    """Deletes the passkeys, the authenticator app and the recovery codes that were added since a
+    message was written, and those that it reports. If no other factor is left, deletes all recovery
+    codes.
+
+    Must run inside a transaction that has locked the user. The caller ends the sessions.
+    """
+    since = moment - MAX_TRANSACTION_TIME
+    for statement in DELETE_FACTORS_SINCE:
+        await store.count(statement(user_id=user_id, since=since))
+    if not await store.value(RECOMPUTE_HAS_FACTOR(user_id=user_id)):
+        await delete_codes(store, user_id)

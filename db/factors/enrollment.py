@@ -32,11 +32,19 @@ class NewEnrollment:
 
 @dataclass(frozen=True, slots=True)
 class Enrollment:
-    """The enrollment of a submitted form. `code_hashes` is empty if its page showed no codes."""
+    """The enrollment of a submitted form. `codes` is empty if its page showed no codes.
+
+    The codes are needed again for the page that a refused form returns.
+    """
 
     app_secret: Secret[bytes] = field(repr=False)
-    code_hashes: Sequence[str] = field(repr=False)
+    codes: Sequence[Secret[str]] = field(repr=False)
     claims: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def code_hashes(self) -> list[str]:
+        """The hashes of the codes, as the database stores them."""
+        return [recovery_codes.hash_code(code) for code in self.codes]
 
 
 def draw_enrollment(sudo: Sudo[Viewer], *, with_codes: bool) -> NewEnrollment:
@@ -49,7 +57,7 @@ def draw_enrollment(sudo: Sudo[Viewer], *, with_codes: bool) -> NewEnrollment:
             "sub": sudo.viewer.id,
             "sid_hash": sudo.sid_hash,
             "app": b64encode(app_secret).decode(),
-            "codes": [recovery_codes.hash_code(code) for code in codes],
+            "codes": [code.reveal() for code in codes],
         },
     )
     return NewEnrollment(token, Secret(app_secret), codes)
@@ -60,7 +68,8 @@ def read_enrollment(sudo: Sudo[Viewer], token: str) -> Enrollment | None:
     claims = sudo.viewer.store.encrypted_tokens.decrypt("enrollment", token)
     if claims is None or (claims["sub"], claims["sid_hash"]) != (sudo.viewer.id, sudo.sid_hash):
         return None
-    return Enrollment(Secret(b64decode(claims["app"])), claims["codes"], claims)
+    codes = [Secret(code) for code in claims["codes"]]
+    return Enrollment(Secret(b64decode(claims["app"])), codes, claims)
 
 
 async def use_enrollment(sudo: Sudo[Viewer], enrollment: Enrollment) -> bool:

@@ -82,6 +82,14 @@ async def replace_codes(store: Store, user_id: str, hashes: Sequence[str]) -> No
     Must run inside the transaction of the change.
     """
     await delete_codes(store, user_id)
+    await store_codes(store, user_id, hashes)
+
+
+async def store_codes(store: Store, user_id: str, hashes: Sequence[str]) -> None:
+    """Stores the hashes of the first codes of an account.
+
+    Must run inside the transaction of the change.
+    """
     numbered = {f"hash_{number}": code_hash for number, code_hash in enumerate(hashes)}
     await store.count(INSERT_CODES(user_id=user_id, now=store.now(), **numbered))
 

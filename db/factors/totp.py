@@ -27,13 +27,15 @@ TOLERATED_STEPS: Final = (1, 0, -1)
 
 
 @dataclass(frozen=True, slots=True)
-class _App:
+class StoredApp:
+    """The app of an account as the database has it. `kid` is that of the encrypted secret's key."""
+
     secret: str
     kid: str
     last_step: int
 
 
-APP = Statement(pick(_App, totp).where(totp.c.user_id == bindparam("user_id")))
+APP = Statement(pick(StoredApp, totp).where(totp.c.user_id == bindparam("user_id")))
 USE_STEP = Statement(
     update(totp)
     .where(totp.c.user_id == bindparam("owner_id"), totp.c.last_step < bindparam("step"))
@@ -68,13 +70,15 @@ DELETE_APP = Statement(
 )
 
 
-async def use_code(store: Store, user_id: str, code: Secret[str]) -> bool:
+async def use_code(
+    store: Store, user_id: str, code: Secret[str], app: StoredApp | None = None
+) -> bool:
     """Uses a code of the account's app, and returns False if it is wrong or was used already.
 
-    Only one of many concurrent requests succeeds. Must run in the transaction of what the code
-    allows.
+    Reads the app unless the caller has. Only one of many concurrent requests succeeds. Must run in
+    the transaction of what the code allows.
     """
-    app: _App | None = await store.one(APP(user_id=user_id))
+    app = app or await store.one(APP(user_id=user_id))
     if app is None:
         return False
     secret = store.factor_secrets.decrypt(user_id, app.secret, app.kid)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from db.crypto.secret import Secret
 from db.factors import passkeys, recovery_codes, totp
 from db.factors.passkeys import ChallengeUse, VerifiedPasskey
+from db.factors.totp import StoredApp
 from db.sessions.sudo import Method
 from db.store import Store
 
@@ -45,14 +46,17 @@ async def prepare(
     return PreparedFactor(given, passkey)
 
 
-async def accept(store: Store, user_id: str, prepared: PreparedFactor) -> Method | None:
+async def accept(
+    store: Store, user_id: str, prepared: PreparedFactor, app: StoredApp | None = None
+) -> Method | None:
     """Uses the factor, and returns which one it was; None if it is wrong or was used already.
 
-    Must run in the transaction of what the factor allows, which has locked the user.
+    `app` is the authenticator app of the account if the caller has read it. Must run in the
+    transaction of what the factor allows, which has locked the user.
     """
     given = prepared.given
     if given.code.reveal():
-        return "authenticator" if await totp.use_code(store, user_id, given.code) else None
+        return "authenticator" if await totp.use_code(store, user_id, given.code, app) else None
     if given.recovery_code.reveal():
         used = await recovery_codes.use_code(store, user_id, given.recovery_code)
         return "recovery code" if used else None

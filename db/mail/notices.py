@@ -21,6 +21,14 @@ async def post_password_notice(store: Store, user_id: str, email: str, *, by: st
     await post(store, "password", user_id=user_id, recipient=email, facts=facts)
 
 
+async def post_new_device_notice(
+    store: Store, user_id: str, email: str, client: ClientInfo
+) -> None:
+    """Tells the user about a log-in at a browser that has not logged in to the account before."""
+    facts = client_facts(store, client)
+    await post(store, "new-device", user_id=user_id, recipient=email, facts=facts)
+
+
 async def post_token_notice(store: Store, user_id: str, email: str, client: ClientInfo) -> None:
     """Tells the user about a new access token. The mail does not repeat the name of the token,
     which an attacker may have chosen.

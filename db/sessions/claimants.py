@@ -16,7 +16,7 @@ from db.engine.statement import Statement
 from db.errors import NoClaim
 from db.sessions.claims import NewCookie, to_datetime
 from db.store import pick
-from db.tables import Instant, recovery_codes, totp, users
+from db.tables import Instant, passkeys, recovery_codes, totp, users
 from db.viewer import ClientInfo, Role
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ class NewClaim:
 class _ClaimUser:
     email: str
     role: Role
+    sessions_ended_at: datetime | None
+    verified: bool
+    has_passkey: bool
     has_authenticator: bool
     recovery_code_count: int
 
@@ -44,14 +47,19 @@ class _ClaimUser:
 class Claimant:
     """A user whose first step was verified, read from the database for this request.
 
-    Only this module creates one. `claimed_at` is the time of the first step. `next_page` is the
-    page after the log-in, or empty. `is_remembered` says whether the user chose to stay logged in.
+    Only this module creates one. `verified` says whether the email is confirmed, and `has_passkey`
+    whether the account has a passkey of this site. `claimed_at` is the time of the first step.
+    `next_page` is the page after the log-in, or empty. `is_remembered` says whether the user chose
+    to stay logged in.
     """
 
     store: "Store" = field(repr=False)
     user_id: str
     email: str
     role: Role
+    sessions_ended_at: datetime | None
+    verified: bool
+    has_passkey: bool
     has_authenticator: bool
     recovery_code_count: int
     claimed_at: datetime
@@ -77,6 +85,10 @@ CLAIM_USER = Statement(
     pick(
         _ClaimUser,
         users,
+        verified=users.c.verified_at.is_not(None),
+        has_passkey=exists().where(
+            passkeys.c.user_id == users.c.id, passkeys.c.rp_id == bindparam("rp_id")
+        ),
         has_authenticator=exists().where(totp.c.user_id == users.c.id),
         recovery_code_count=select(func.count())
         .select_from(recovery_codes)
@@ -126,7 +138,9 @@ async def get_claimant(store: "Store", cookie: Secret[str] | None, client: Clien
     if claim is None:
         raise NoClaim
     user_id, claimed_at = str(claim["sub"]), to_datetime(claim["at"])
-    user: _ClaimUser | None = await store.one(CLAIM_USER(user_id=user_id, claimed_at=claimed_at))
+    user: _ClaimUser | None = await store.one(
+        CLAIM_USER(user_id=user_id, claimed_at=claimed_at, rp_id=store.factors.rp_id)
+    )
     if user is None:
         raise NoClaim
     return Claimant(
@@ -134,6 +148,9 @@ async def get_claimant(store: "Store", cookie: Secret[str] | None, client: Clien
         user_id,
         user.email,
         user.role,
+        user.sessions_ended_at,
+        user.verified,
+        user.has_passkey,
         user.has_authenticator,
         user.recovery_code_count,
         claimed_at,

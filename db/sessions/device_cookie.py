@@ -43,11 +43,11 @@ class KnownDevice:
     def is_trusted_by(self, user_id: str, since: datetime | None, not_before: datetime) -> bool:
         """Returns whether the user chose that the account's second step is not asked for here.
 
-        The choice must be neither before `since`, if it is given, nor before `not_before`.
+        The choice must be later than `since`, if it is given, and than `not_before`.
         """
         chosen_at = self.trusted.get(user_id, 0.0)
-        return chosen_at >= not_before.timestamp() and (
-            since is None or chosen_at >= since.timestamp()
+        return chosen_at > not_before.timestamp() and (
+            since is None or chosen_at > since.timestamp()
         )
 
 
@@ -67,12 +67,16 @@ def read_device_cookie(store: Store, cookie: Secret[str] | None) -> KnownDevice 
 
 
 def renew_device_cookie(
-    store: Store, cookie: Secret[str] | None, user_id: str, *, becomes_trusted: bool = False
+    store: Store,
+    cookie: Secret[str] | None,
+    user_id: str,
+    *,
+    trusted_at: datetime | None = None,
 ) -> NewCookie:
     """Returns a device cookie that adds a log-in to this account now.
 
-    With `becomes_trusted`, the account's second step is not asked for here from now on. Otherwise
-    an earlier choice is kept with its time.
+    `trusted_at` is the time of the choice that the account's second step is not asked for here.
+    Without it, an earlier choice is kept with its time.
     """
     known = read_device_cookie(store, cookie)
     others = (
@@ -80,8 +84,8 @@ def renew_device_cookie(
     )
     accounts = dict([*others[1 - MAX_ACCOUNTS :], (user_id, store.now().timestamp())])
     trusted = dict(known.trusted) if known else {}
-    if becomes_trusted:
-        trusted[user_id] = store.now().timestamp()
+    if trusted_at is not None:
+        trusted[user_id] = trusted_at.timestamp()
     claims = {
         "device": known.id if known else store.token(16),
         "accounts": accounts,

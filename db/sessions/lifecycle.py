@@ -74,13 +74,15 @@ async def start_session(
     *,
     confirmation: Confirmation | None,
     is_remembered: bool = False,
+    trusted_at: datetime | None = None,
 ) -> NewSession:
     """Starts a session and returns its cookies.
 
     `confirmation` says when and how the user has confirmed their identity, None if that does not
     count as a confirmation. `is_remembered` says whether the user chose to stay logged in, which
-    selects the lifetime if the settings offer the choice. Must run inside the transaction of the
-    log-in or sign-up.
+    selects the lifetime if the settings offer the choice. `trusted_at` is the time of the choice
+    that the browser is not asked for the second step again, None without a new choice. Must run
+    inside the transaction of the log-in or sign-up.
     """
     lifetime = store.lifetimes.of(is_remembered=is_remembered)
     session_id, claims = await _strategy(store).start(
@@ -88,7 +90,9 @@ async def start_session(
     )
     return replace(
         encode_claims(store, claims),
-        device_cookie=renew_device_cookie(store, client.device_cookie, user_id),
+        device_cookie=renew_device_cookie(
+            store, client.device_cookie, user_id, trusted_at=trusted_at
+        ),
         id=session_id,
         sudo=encode_sudo(store, claims, confirmation) if confirmation else None,
     )

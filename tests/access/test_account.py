@@ -30,10 +30,10 @@ async def test_an_account_has_named_columns_without_the_hash(app: TestApp, alice
     shown = await account.get_account(await app.viewer_of(alice))
     assert [field.name for field in fields(shown)] == [
         *("name", "email", "slug", "phone", "team", "delete_at"),
-        *("password_changed_at", "language"),
+        *("password_changed_at", "language", "has_password"),
     ]
     assert shown == account.Account(
-        *("Alice", "alice@example.com", "alice", "", "", None), app.clock(), ""
+        *("Alice", "alice@example.com", "alice", "", "", None), app.clock(), "", True
     )
 
 

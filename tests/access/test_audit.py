@@ -230,6 +230,102 @@ def test_the_list_of_messages_has_every_sentence(event: str, outcome: str) -> No
             assert (sentence[0], sentence[-1]) == ("<", ">"), sentence
 
 
+@pytest.mark.parametrize(
+    ("event", "detail", "own", "note"),
+    [
+        ("login", {}, "You logged in", ""),
+        ("login", {"with": "passkey"}, "You logged in with a passkey", "passkey"),
+        ("login", {"with": "password"}, "You logged in with your password", "password"),
+        (
+            "login",
+            {"with": "password", "factor": "authenticator"},
+            "You logged in with your password and your authenticator app",
+            "password and authenticator app",
+        ),
+        (
+            "login",
+            {"with": "password", "factor": "passkey"},
+            "You logged in with your password and a passkey",
+            "password and passkey",
+        ),
+        (
+            "login",
+            {"with": "password", "factor": "recovery code"},
+            "You logged in with your password and a recovery code",
+            "password and recovery code",
+        ),
+        (
+            "login",
+            {"with": "password", "factor": "remembered browser"},
+            "You logged in with your password, in a browser that is not asked for a second step",
+            "password, in a remembered browser",
+        ),
+        (
+            "factor.add",
+            {"factor": "passkey", "label": "{x} iPhone"},
+            "You added a passkey: {x} iPhone",
+            "passkey: {x} iPhone",
+        ),
+        (
+            "factor.remove",
+            {"factor": "passkey", "label": "iPhone"},
+            "You removed a passkey: iPhone",
+            "passkey: iPhone",
+        ),
+        (
+            "factor.add",
+            {"factor": "authenticator app"},
+            "You set up an authenticator app",
+            "authenticator app",
+        ),
+        (
+            "factor.remove",
+            {"factor": "authenticator app"},
+            "You removed your authenticator app",
+            "authenticator app",
+        ),
+        ("factor.add", {"factor": "damaged"}, "You added a second step", ""),
+        ("recovery.use", {}, "You used a recovery code", ""),
+        ("recovery.renew", {}, "You made new recovery codes", ""),
+        (
+            "confirm",
+            {"factor": "password"},
+            "You confirmed with your password that it's you",
+            "password",
+        ),
+        (
+            "confirm",
+            {"factor": "authenticator"},
+            "You confirmed with your authenticator app that it's you",
+            "authenticator app",
+        ),
+    ],
+)
+def test_an_entry_about_a_second_step_names_it(
+    event: str, detail: dict[str, str], own: str, note: str
+) -> None:
+    sentence = describe_for_user(event, "done", "user", detail, is_own=True, other=None)
+    assert str(sentence) == own
+    translated = sentence.in_language_of(Brackets())
+    assert (translated[0], translated[-1]) == ("<", ">")
+    assert str(describe_for_admin(event, detail)) == note
+
+
+def test_the_name_of_a_passkey_is_marked_as_text_of_a_user() -> None:
+    detail = {"factor": "passkey", "label": "\u202ex"}
+    sentence = describe_for_user("factor.add", "done", "user", detail, is_own=True, other=None)
+    assert [part.text for part in sentence.parts_in(ENGLISH) if part.is_user_text] == ["\u202ex"]
+
+
+def test_a_failed_second_step_is_about_someone_else() -> None:
+    for event, sentence in (
+        ("factor", "Someone entered your password, but failed at the second step"),
+        ("login", "Someone tried to log in to your account"),
+    ):
+        described = describe_for_user(event, "refused", "anonymous", {}, is_own=False, other=None)
+        assert str(described) == sentence
+
+
 def test_a_sentence_is_translated_as_a_whole() -> None:
     class German(Brackets):
         def gettext(self, message: str) -> str:

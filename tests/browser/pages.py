@@ -23,6 +23,7 @@ from tests.browser.steps import (
     type_in,
 )
 from tests.browser_client import FIREFOX, IPHONE, PASSWORD
+from tests.factor_rows import app_row, code_rows, passkey_row
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -295,6 +296,67 @@ def many_users(user: BrowserUser) -> None:
         user.live.change(f"UPDATE users SET {changes} WHERE {email}")
     user.page.goto(f"/admin/users?q=listed-{number}-&sort=-name")
     assert user.page.locator("#users [data-user]").count() == len(names)
+
+
+def all_factors(user: BrowserUser, path: str) -> None:
+    """Opens a page of an account with passkeys, one of them with a long name, and an app."""
+    moment = "2026-11-01T09:00:00.000000+00:00"
+    used = f"password_used_at = '{moment}'"
+    for sql in (
+        f"UPDATE users SET has_factor = TRUE, {used} WHERE email = '{user.email}'",
+        passkey_row(user.email, "iCloud Keychain", last_used_at=moment),
+        passkey_row(user.email, "YubiKey 5 of Konstantinopolitanska-1453", backed_up=False),
+        passkey_row(user.email, "Old key", rp_id="old.example.org"),
+        app_row(user.email, last_used_at=moment),
+        *code_rows(user.email),
+    ):
+        user.live.change(sql)
+    user.page.goto(path)
+
+
+def few_codes(user: BrowserUser, path: str) -> None:
+    """Opens a page of an account without a password, with an app and two recovery codes."""
+    changes = "has_factor = TRUE, password_hash = '!'"
+    user.live.change(f"UPDATE users SET {changes} WHERE email = '{user.email}'")
+    for sql in (app_row(user.email), *code_rows(user.email, 2)):
+        user.live.change(sql)
+    user.page.goto(path)
+
+
+def offered_passkey(user: BrowserUser) -> None:
+    """Opens the dashboard as the first page after a log-in with a password."""
+    user.live.change(f"UPDATE users SET verified_at = created_at WHERE email = '{user.email}'")
+    cookie = {"name": "notice", "value": "passkey-offer", "url": user.live.url}
+    user.page.context.add_cookies([cookie])
+    user.page.goto("/dashboard")
+    expect(user.page.locator("#passkey-offer")).to_be_visible()
+
+
+def begin_second_step(user: BrowserUser) -> None:
+    """Opens the second step of a log-in to an account with a passkey and an app."""
+    email = create_account(user.live)
+    user.live.change(f"UPDATE users SET has_factor = TRUE WHERE email = '{email}'")
+    for sql in (passkey_row(email), app_row(email), *code_rows(email)):
+        user.live.change(sql)
+    form = {"email": email, "password": PASSWORD}
+    user.page.request.post("/login", form=form, max_redirects=0)
+    user.page.goto("/login/factor")
+    expect(user.page.locator("#code-form")).to_be_visible()
+
+
+def refused_code(user: BrowserUser) -> None:
+    begin_second_step(user)
+    user.page.fill("#code", "123 456")
+    submit(user.page, "code-form")
+    expect(user.page.locator("#error-summary")).to_be_visible()
+
+
+def refused_recovery_code(user: BrowserUser) -> None:
+    begin_second_step(user)
+    user.page.locator("details summary").click()
+    user.page.fill("#recovery_code", "4GQK-4GQK-4GQK-4GQK-4GQK-4GQK")
+    submit(user.page, "recovery-form")
+    expect(user.page.locator("#error-summary")).to_be_visible()
 
 
 def open_user_page(user: BrowserUser) -> None:
@@ -575,6 +637,11 @@ ANONYMOUS_STATES: dict[str, State] = {
     "keep": open_keep,
     "keep, done": partial(goto, path="/keep?done=1"),
     "keep, dead link": partial(goto, path="/keep"),
+    "second step": begin_second_step,
+    "second step, code refused": refused_code,
+    "second step, recovery code refused": refused_recovery_code,
+    "log-in with a passkey": partial(goto, path="/login/passkey"),
+    "log-in, too late": partial(goto, path="/login?again=1"),
 }
 USER_STATES: dict[str, State] = {
     "dashboard, user": partial(goto, path="/dashboard"),
@@ -582,7 +649,14 @@ USER_STATES: dict[str, State] = {
     "dashboard, user, in Arabic": partial(in_language, path="/dashboard", code="ar"),
     "account in German": partial(in_language, path="/account", code="de"),
     "account in Arabic": partial(in_language, path="/account", code="ar"),
+    "dashboard, user, with second steps": partial(all_factors, path="/dashboard"),
+    "dashboard, user, few recovery codes": partial(few_codes, path="/dashboard"),
+    "dashboard, user, passkey offered": offered_passkey,
     "security": partial(goto, path="/account/security"),
+    "security, all second steps": partial(all_factors, path="/account/security"),
+    "passkeys": partial(goto, path="/account/passkeys"),
+    "passkeys, several": partial(all_factors, path="/account/passkeys"),
+    "security, few recovery codes": partial(few_codes, path="/account/security"),
     "devices, 1": partial(many_devices, count=1),
     "devices, 4": partial(many_devices, count=4),
     "devices, 4, asked to confirm": asked_to_confirm,

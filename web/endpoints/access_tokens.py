@@ -13,8 +13,9 @@ from web.forms.fields import TOKEN_DAYS
 from web.forms.form import Form, read_fields
 from web.forms.schemas import NewAccessToken
 from web.http.session import verify_session
+from web.http.sudo import verify_sudo
 from web.rendering.flash_messages import confirm, pop_flash
-from web.rendering.form_errors import BUSY, WRONG_PASSWORD, apply_error
+from web.rendering.form_errors import BUSY, apply_error
 from web.rendering.responses import changed_fragment, now, page, refused_form, replaced_fragment
 
 TITLE: Final = Message("Access tokens")
@@ -39,7 +40,8 @@ async def create(request: Request) -> Response:
     The response to a plain form is a page and no redirect, because neither a URL nor a cookie may
     contain the token.
     """
-    viewer = await verify_session(request)
+    sudo = await verify_sudo(request)
+    viewer = sudo.viewer
     fields = await read_fields(request) or {}
     form = Form.check(NewAccessToken, fields)
     # Each scope is a field of its own, since only the first of repeated values counts.
@@ -52,14 +54,8 @@ async def create(request: Request) -> Response:
         if form.data and scopes:
             data = form.data
             token = await access_tokens.create_token(
-                viewer,
-                name=data.name,
-                scopes=scopes,
-                days=data.days,
-                current=data.current_password,
+                sudo, name=data.name, scopes=scopes, days=data.days
             )
-            if token is None:
-                form.add_error("current_password", WRONG_PASSWORD)
     except TooManyTokens:
         form.message = TOO_MANY
     except (RateLimited, Refused, Unavailable) as error:

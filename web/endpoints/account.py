@@ -10,13 +10,15 @@ from starlette.responses import Response
 
 from db.access import account, email_change, email_verification
 from db.access.account import Account
-from db.errors import BreachedPassword, RateLimited, Refused, Unavailable
+from db.errors import BreachedPassword, NotConfirmed, RateLimited, Refused, Unavailable
 from db.messages import Message
+from db.sessions.claims import NewSession
+from db.sessions.sudo import Sudo
 from db.viewer import Viewer
 from web.forms.form import Form, read_fields
-from web.forms.schemas import EmailChange, PasswordChange, ProfileChange
+from web.forms.schemas import EmailChange, FirstPassword, PasswordChange, ProfileChange
 from web.http.session import set_session_cookie, verify_session
-from web.http.sudo import find_confirmation
+from web.http.sudo import find_confirmation, verify_sudo
 from web.rendering.flash_messages import confirm, pop_flash
 from web.rendering.form_errors import BUSY, WRONG_PASSWORD, apply_error, refuse_other_domains
 from web.rendering.responses import (
@@ -114,21 +116,20 @@ async def submit(request: Request) -> Response:
 async def change_password(request: Request) -> Response:
     """Changes the password if the current one is correct, and ends every other session.
 
-    The current session continues with a new cookie.
+    An account without a password gets its first one, if the user has confirmed their identity
+    recently. The current session continues with a new cookie.
     """
     viewer = await verify_session(request)
     saved = await account.get_account(viewer)
+    sudo = None if saved.has_password else await verify_sudo(request)
     policy = app_state(request.scope).password_policy
-    form = Form.check(PasswordChange, await read_fields(request), policy, _current_values(saved))
+    form = Form.check(
+        _password_schema(saved), await read_fields(request), policy, _current_values(saved)
+    )
     if form.data is None:
         return await _respond_with_errors(request, viewer, saved, "password", password=form)
     try:
-        done = await account.change_password(
-            viewer,
-            current=form.data.current_password,
-            new=form.data.password,
-            confirmation=find_confirmation(request),
-        )
+        done = await _change_password(request, viewer, sudo, form.data)
     except (RateLimited, BreachedPassword, Refused, Unavailable) as error:
         answer = apply_error(request, form, error, PASSWORD_ERRORS)
         return await _respond_with_errors(
@@ -152,6 +153,7 @@ async def change_password(request: Request) -> Response:
         fragment="account/password.html",
         me=viewer.me,
         password=Form.blank(PasswordChange, policy),
+        has_password=True,
         email=saved.email,
         password_changed_at=now(request),
         now=now(request),
@@ -159,12 +161,34 @@ async def change_password(request: Request) -> Response:
     )
 
 
+async def _change_password(
+    request: Request,
+    viewer: Viewer,
+    sudo: Sudo[Viewer] | None,
+    data: PasswordChange | FirstPassword,
+) -> tuple[NewSession, int] | None:
+    """Returns the new session and how many others ended; None if the current password is wrong."""
+    if isinstance(data, PasswordChange):
+        confirmation = find_confirmation(request)
+        return await account.change_password(
+            viewer, current=data.current_password, new=data.password, confirmation=confirmation
+        )
+    if sudo is None:
+        raise NotConfirmed
+    return await account.set_password(sudo, new=data.password)
+
+
+def _password_schema(saved: Account) -> type[PasswordChange] | type[FirstPassword]:
+    return PasswordChange if saved.has_password else FirstPassword
+
+
 async def change_email(request: Request) -> Response:
     """Sends a link to the new email. The email changes only when the link is opened.
 
     The response is the same if another account has the email.
     """
-    viewer = await verify_session(request)
+    sudo = await verify_sudo(request)
+    viewer = sudo.viewer
     saved = await account.get_account(viewer)
     form = Form.check(EmailChange, await read_fields(request))
     if form.data and form.data.email == saved.email:
@@ -175,11 +199,7 @@ async def change_email(request: Request) -> Response:
     if form.data is None:
         return await _respond_with_errors(request, viewer, saved, "email", email_form=form)
     try:
-        if not await email_change.request_change(
-            viewer, email=form.data.email, current=form.data.current_password
-        ):
-            form.add_error("current_password", WRONG_PASSWORD)
-            return await _respond_with_errors(request, viewer, saved, "email", email_form=form)
+        await email_change.request_change(sudo, email=form.data.email)
     except (RateLimited, Refused, Unavailable) as error:
         answer = apply_error(request, form, error, EMAIL_ERRORS)
         return await _respond_with_errors(request, viewer, saved, "email", *answer, email_form=form)
@@ -236,13 +256,14 @@ async def _context(request: Request, viewer: Viewer, saved: Account) -> dict[str
         "team": saved.team,
         "delete_at": saved.delete_at,
         "password_changed_at": saved.password_changed_at,
+        "has_password": saved.has_password,
         "chosen_language": saved.language,
         "now": now(request),
         "verification": await email_verification.get_state(viewer),
         "message": "",
         "email_form": Form.blank(EmailChange),
         "profile": Form.blank(ProfileChange, name=saved.name, slug=saved.slug, phone=saved.phone),
-        "password": Form.blank(PasswordChange, app_state(request.scope).password_policy),
+        "password": Form.blank(_password_schema(saved), app_state(request.scope).password_policy),
     }
 
 

@@ -10,42 +10,39 @@ from db.errors import RateLimited, Refused, Unavailable
 from db.messages import Message
 from db.viewer import Viewer
 from web.forms.form import Form, read_fields
-from web.forms.schemas import PasswordConfirmation
-from web.http.session import verify_session
-from web.rendering.form_errors import BUSY, WRONG_PASSWORD, apply_error
+from web.forms.schemas import DataDownload
+from web.http.sudo import verify_sudo
+from web.rendering.form_errors import BUSY, apply_error
 from web.rendering.responses import download, page, refused_form
 
 TITLE: Final = Message("Your data")
 DATA_ERRORS: Final = {
-    RateLimited: Message("Too many downloads or attempts. Try again in {wait}."),
+    RateLimited: Message("Too many downloads. Try again in {wait}."),
     Unavailable: BUSY,
 }
 
 
 async def show(request: Request) -> Response:
-    viewer = await verify_session(request)
-    context = await _context(viewer, Form.blank(PasswordConfirmation))
+    sudo = await verify_sudo(request)
+    context = await _context(sudo.viewer, Form.blank(DataDownload))
     return page(request, "account_data/page.html", TITLE, layout="app", **context)
 
 
 async def submit(request: Request) -> Response:
-    """Returns the file. It is a POST, because it writes an audit entry and reads the password."""
-    viewer = await verify_session(request)
-    form = Form.check(PasswordConfirmation, await read_fields(request))
+    """Returns the file. It is a POST, because it writes an audit entry."""
+    sudo = await verify_sudo(request)
+    form = Form.check(DataDownload, await read_fields(request))
     if form.data is None:
-        return await _respond_with_errors(request, viewer, form)
+        return await _respond_with_errors(request, sudo.viewer, form)
     try:
-        data = await data_export.download_own(viewer, current=form.data.current_password)
+        data = await data_export.download_own(sudo)
     except (RateLimited, Refused, Unavailable) as error:
         answer = apply_error(request, form, error, DATA_ERRORS)
-        return await _respond_with_errors(request, viewer, form, *answer)
-    if data is None:
-        form.add_error("current_password", WRONG_PASSWORD)
-        return await _respond_with_errors(request, viewer, form)
-    return download(data, f"{viewer.slug}-data.json")
+        return await _respond_with_errors(request, sudo.viewer, form, *answer)
+    return download(data, f"{sudo.viewer.slug}-data.json")
 
 
-async def _context(viewer: Viewer, form: Form[PasswordConfirmation]) -> dict[str, Any]:
+async def _context(viewer: Viewer, form: Form[DataDownload]) -> dict[str, Any]:
     saved = await account.get_account(viewer)
     return {"me": viewer.me, "form": form, "email": saved.email, "delete_at": saved.delete_at}
 
@@ -53,7 +50,7 @@ async def _context(viewer: Viewer, form: Form[PasswordConfirmation]) -> dict[str
 async def _respond_with_errors(
     request: Request,
     viewer: Viewer,
-    form: Form[PasswordConfirmation],
+    form: Form[DataDownload],
     status: int = 422,
     retry_after: int | None = None,
 ) -> Response:

@@ -10,12 +10,13 @@ from db.errors import RateLimited, Refused, Unavailable
 from db.messages import Message
 from db.viewer import Viewer
 from web.forms.form import Form, read_fields
-from web.forms.schemas import PasswordConfirmation
+from web.forms.schemas import OwnDeletion
 from web.http.client_info import get_client_info
 from web.http.link_cookie import delete_link_cookie, read_sent_link, verify_link
 from web.http.session import verify_session
+from web.http.sudo import verify_sudo
 from web.rendering.flash_messages import confirm, set_flash
-from web.rendering.form_errors import BUSY, WRONG_PASSWORD, apply_error
+from web.rendering.form_errors import BUSY, apply_error
 from web.rendering.responses import (
     changed_fragment,
     now,
@@ -36,28 +37,22 @@ DELETION_ERRORS: Final = {
 
 
 async def show(request: Request) -> Response:
-    viewer = await verify_session(request)
-    form = Form.blank(PasswordConfirmation)
-    context = await _context(request, viewer, form)
+    sudo = await verify_sudo(request)
+    context = await _context(request, sudo.viewer, Form.blank(OwnDeletion))
     return page(request, "account_deletion/page.html", TITLE, layout="app", **context)
 
 
 async def submit(request: Request) -> Response:
     """Schedules the deletion of the account in seven days, and logs out everywhere."""
-    viewer = await verify_session(request)
-    form = Form.check(PasswordConfirmation, await read_fields(request))
+    sudo = await verify_sudo(request)
+    form = Form.check(OwnDeletion, await read_fields(request))
     if form.data is None:
-        return await _respond_with_errors(request, viewer, form)
+        return await _respond_with_errors(request, sudo.viewer, form)
     try:
-        is_done = await account_deletion.request_deletion(
-            viewer, current=form.data.current_password
-        )
+        await account_deletion.request_deletion(sudo)
     except (RateLimited, Refused, Unavailable) as error:
         answer = apply_error(request, form, error, DELETION_ERRORS)
-        return await _respond_with_errors(request, viewer, form, *answer)
-    if not is_done:
-        form.add_error("current_password", WRONG_PASSWORD)
-        return await _respond_with_errors(request, viewer, form)
+        return await _respond_with_errors(request, sudo.viewer, form, *answer)
     set_flash(request, "account-leaving")
     return redirect_across_login(request, to=url_path(request, "login"), delete_cookie=True)
 
@@ -104,9 +99,7 @@ async def submit_link(request: Request) -> Response:
     return redirect_across_login(request, to=f"{url_path(request, 'keep')}?done=1")
 
 
-async def _context(
-    request: Request, viewer: Viewer, form: Form[PasswordConfirmation]
-) -> dict[str, Any]:
+async def _context(request: Request, viewer: Viewer, form: Form[OwnDeletion]) -> dict[str, Any]:
     saved = await account.get_account(viewer)
     return {
         "me": viewer.me,
@@ -121,7 +114,7 @@ async def _context(
 async def _respond_with_errors(
     request: Request,
     viewer: Viewer,
-    form: Form[PasswordConfirmation],
+    form: Form[OwnDeletion],
     status: int = 422,
     retry_after: int | None = None,
 ) -> Response:

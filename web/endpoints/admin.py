@@ -15,15 +15,16 @@ from db.messages import Message, UserText
 from db.viewer import Admin
 from web.forms.form import Form, read_fields, read_query, validate_query
 from web.forms.schemas import (
-    PasswordConfirmation,
+    DataDownload,
     RoleChange,
     TeamChange,
     UserDeletion,
     UsersQuery,
 )
 from web.http.session import verify_admin
+from web.http.sudo import verify_sudo_admin
 from web.rendering.flash_messages import confirm, pop_flash, set_flash
-from web.rendering.form_errors import BUSY, WRONG_PASSWORD, apply_error
+from web.rendering.form_errors import BUSY, apply_error
 from web.rendering.responses import (
     changed_fragment,
     download,
@@ -37,7 +38,7 @@ from web.rendering.responses import (
 
 TITLE = Message("People")
 DATA_ERRORS = {
-    RateLimited: Message("Too many downloads or attempts. Try again in {wait}."),
+    RateLimited: Message("Too many downloads. Try again in {wait}."),
     Unavailable: BUSY,
 }
 UNKNOWN_ROLE_REFUSED: Final = Message("That role doesn't exist. Reload the page and try again.")
@@ -77,14 +78,15 @@ async def show_user(request: Request) -> Response:
 
 
 async def change_role(request: Request) -> Response:
-    viewer = await verify_admin(request)
+    sudo = await verify_sudo_admin(request)
+    viewer = sudo.viewer
     form = Form.check(RoleChange, await read_fields(request))
     if form.data is None:
         await admin.require_user(viewer, _user_id(request))
         raise HTTPException(422, UNKNOWN_ROLE_REFUSED)
     role = form.data.role
     before = await admin.change_user_role(
-        viewer, _user_id(request), role, expected=await _expected(request)
+        sudo, _user_id(request), role, expected=await _expected(request)
     )
     if _user_id(request) == viewer.id and role != "admin":
         set_flash(request, "role-given-up")
@@ -95,14 +97,15 @@ async def change_role(request: Request) -> Response:
 
 
 async def change_team(request: Request) -> Response:
-    viewer = await verify_admin(request)
+    sudo = await verify_sudo_admin(request)
+    viewer = sudo.viewer
     form = Form.check(TeamChange, await read_fields(request))
     if form.data is None:
         await admin.require_user(viewer, _user_id(request))
         return await _respond_on_page(request, viewer, team_form=form)
     team = form.data.team
     before = await admin.change_team(
-        viewer, _user_id(request), team, expected=await _expected(request)
+        sudo, _user_id(request), team, expected=await _expected(request)
     )
     undo = None
     if team is not None and team != before:
@@ -111,14 +114,16 @@ async def change_team(request: Request) -> Response:
 
 
 async def disable(request: Request) -> Response:
-    viewer = await verify_admin(request)
-    await admin.disable(viewer, _user_id(request), expected=await _expected(request))
+    sudo = await verify_sudo_admin(request)
+    viewer = sudo.viewer
+    await admin.disable(sudo, _user_id(request), expected=await _expected(request))
     return await _respond_to_ended_sessions(request, viewer, "account-disabled")
 
 
 async def enable(request: Request) -> Response:
-    viewer = await verify_admin(request)
-    is_reversible = await admin.enable(viewer, _user_id(request), expected=await _expected(request))
+    sudo = await verify_sudo_admin(request)
+    viewer = sudo.viewer
+    is_reversible = await admin.enable(sudo, _user_id(request), expected=await _expected(request))
     undo = _undo(request, "admin-disable", expected="") if is_reversible else None
     return await _respond_to_change(request, viewer, "account-enabled", undo)
 
@@ -140,13 +145,14 @@ async def revoke(request: Request) -> Response:
 
 async def delete(request: Request) -> Response:
     """Disables an account and schedules its deletion in seven days, if the box is ticked."""
-    viewer = await verify_admin(request)
+    sudo = await verify_sudo_admin(request)
+    viewer = sudo.viewer
     form = Form.check(UserDeletion, await read_fields(request))
     if _user_id(request) == viewer.id:
         raise HTTPException(422, OWN_DELETION_REFUSED)
     if form.data is None:
         return await _respond_on_page(request, viewer, deletion=form)
-    await admin.delete(viewer, _user_id(request))
+    await admin.delete(sudo, _user_id(request))
     return await _respond_on_page_of_user(request, viewer, "account-closed")
 
 
@@ -158,21 +164,16 @@ async def keep(request: Request) -> Response:
 
 async def download_data(request: Request) -> Response:
     """Returns the file with everything that is stored about a user."""
-    viewer = await verify_admin(request)
-    user = await admin.get_user(viewer, _user_id(request))
-    form = Form.check(PasswordConfirmation, await read_fields(request))
+    sudo = await verify_sudo_admin(request)
+    user = await admin.get_user(sudo.viewer, _user_id(request))
+    form = Form.check(DataDownload, await read_fields(request))
     if form.data is None:
-        return await _respond_on_page(request, viewer, data_form=form)
+        return await _respond_on_page(request, sudo.viewer, data_form=form)
     try:
-        data = await data_export.download_of_user(
-            viewer, user.id, current=form.data.current_password
-        )
+        data = await data_export.download_of_user(sudo, user.id)
     except (RateLimited, Refused, Unavailable) as error:
         answer = apply_error(request, form, error, DATA_ERRORS)
-        return await _respond_on_page(request, viewer, *answer, data_form=form)
-    if data is None:
-        form.add_error("current_password", WRONG_PASSWORD)
-        return await _respond_on_page(request, viewer, data_form=form)
+        return await _respond_on_page(request, sudo.viewer, *answer, data_form=form)
     return download(data, f"{user.slug}-data.json")
 
 
@@ -290,7 +291,7 @@ def _user_context(request: Request, viewer: Admin, details: UserDetails) -> dict
         "role_form": Form.blank(RoleChange, role=user.role),
         "team_form": Form.blank(TeamChange, team=user.team),
         "deletion": Form.blank(UserDeletion),
-        "data_form": Form.blank(PasswordConfirmation),
+        "data_form": Form.blank(DataDownload),
     }
 
 

@@ -22,6 +22,7 @@ from web.forms.schemas import (
     UsersQuery,
 )
 from web.http.session import delete_session_cookie, verify_admin
+from web.http.sudo import verify_sudo_admin
 from web.rendering.form_errors import EMAIL_TAKEN, ROLE_NAME_TAKEN, UNKNOWN_ROLE
 from web.rendering.json_responses import as_json, invalid_input, ok
 from web.rendering.problem_details import problem
@@ -30,7 +31,7 @@ from web.state import app_state
 USER = ("id", "name", "email", "role", "role_label", "slug", "team", "delete_at")
 INVITATION = ("id", "email", "role", "team", "inviter", "expires_at")
 NO_MAIL = "This site sends no mail, so nobody could be told how to choose a password."
-OWN_ACCOUNT = "Delete your own account on its page, which asks for your password."
+OWN_ACCOUNT = "Delete your own account on its page, which asks you to confirm that it's you."
 ENTRY = ("number", "at", "event", "outcome", "actor_type", "actor_name", "actor_slug")
 ENTRY_CLIENT = ("target_name", "target_slug", "ip_address", "browser")
 
@@ -49,13 +50,14 @@ async def list_users(request: Request) -> Response:
 
 async def add_user(request: Request) -> Response:
     """Creates an account. A mail tells its user how to choose a password."""
-    viewer = await verify_admin(request)
+    sudo = await verify_sudo_admin(request)
+    viewer = sudo.viewer
     form = Form.check(NewAccount, await read_fields(request))
     if not app_state(request.scope).settings.sends_mail:
         return problem(409, NO_MAIL)
     user_id = None
     try:
-        user_id = await admin.add_user(viewer, **form.data.model_dump()) if form.data else None
+        user_id = await admin.add_user(sudo, **form.data.model_dump()) if form.data else None
     except UnknownRole:
         form.add_error("role", UNKNOWN_ROLE)
     if user_id is None:
@@ -71,35 +73,39 @@ async def show_user(request: Request) -> Response:
 
 
 async def change_role(request: Request) -> Response:
-    viewer = await verify_admin(request)
+    sudo = await verify_sudo_admin(request)
+    viewer = sudo.viewer
     form = Form.check(RoleChange, await read_fields(request))
     if form.data is None:
         await admin.require_user(viewer, _user_id(request))
         return invalid_input(form)
-    await admin.change_user_role(viewer, _user_id(request), form.data.role)
+    await admin.change_user_role(sudo, _user_id(request), form.data.role)
     return await _changed_user(request, viewer)
 
 
 async def change_team(request: Request) -> Response:
-    viewer = await verify_admin(request)
+    sudo = await verify_sudo_admin(request)
+    viewer = sudo.viewer
     form = Form.check(TeamChange, await read_fields(request))
     if form.data is None:
         await admin.require_user(viewer, _user_id(request))
         return invalid_input(form)
-    await admin.change_team(viewer, _user_id(request), form.data.team)
+    await admin.change_team(sudo, _user_id(request), form.data.team)
     return await _changed_user(request, viewer)
 
 
 async def disable(request: Request) -> Response:
-    viewer = await verify_admin(request)
-    await admin.disable(viewer, _user_id(request))
+    sudo = await verify_sudo_admin(request)
+    viewer = sudo.viewer
+    await admin.disable(sudo, _user_id(request))
     _delete_own_cookie(request, viewer)
     return await _changed_user(request, viewer)
 
 
 async def enable(request: Request) -> Response:
-    viewer = await verify_admin(request)
-    await admin.enable(viewer, _user_id(request))
+    sudo = await verify_sudo_admin(request)
+    viewer = sudo.viewer
+    await admin.enable(sudo, _user_id(request))
     return await _changed_user(request, viewer)
 
 
@@ -113,10 +119,11 @@ async def end_sessions(request: Request) -> Response:
 
 async def delete_user(request: Request) -> Response:
     """Disables an account, and makes it be deleted in seven days."""
-    viewer = await verify_admin(request)
+    sudo = await verify_sudo_admin(request)
+    viewer = sudo.viewer
     if _user_id(request) == viewer.id:
         return problem(422, OWN_ACCOUNT)
-    await admin.delete(viewer, _user_id(request))
+    await admin.delete(sudo, _user_id(request))
     return await _changed_user(request, viewer)
 
 
@@ -136,10 +143,10 @@ async def list_invitations(request: Request) -> Response:
 
 async def invite(request: Request) -> Response:
     """Invites someone, by mail if mails are sent. The link to copy is on the page only."""
-    viewer = await verify_admin(request)
+    sudo = await verify_sudo_admin(request)
     form = Form.check(Invitation, await read_fields(request))
     try:
-        if form.data and not await invitations.invite(viewer, **form.data.model_dump()):
+        if form.data and not await invitations.invite(sudo, **form.data.model_dump()):
             form.add_error("email", EMAIL_TAKEN)
     except UnknownRole:
         form.add_error("role", UNKNOWN_ROLE)
@@ -187,11 +194,12 @@ async def list_roles(request: Request) -> Response:
 
 
 async def create_role(request: Request) -> Response:
-    viewer = await verify_admin(request)
+    sudo = await verify_sudo_admin(request)
+    viewer = sudo.viewer
     form = Form.check(NewRole, await read_fields(request))
     try:
         if form.data and not await roles.create_role(
-            viewer, form.data.name, form.data.label, form.data.permissions
+            sudo, form.data.name, form.data.label, form.data.permissions
         ):
             form.add_error("name", ROLE_NAME_TAKEN)
     except TooManyRoles:
@@ -208,18 +216,19 @@ async def show_role(request: Request) -> Response:
 
 async def change_role_settings(request: Request) -> Response:
     """Changes the label and the permissions of a role; a field that is not sent stays as it is."""
-    viewer = await verify_admin(request)
+    sudo = await verify_sudo_admin(request)
+    viewer = sudo.viewer
     await roles.get_role(viewer, _role_name(request))
     form = Form.check(RoleEdit, await read_fields(request))
     if form.data is None:
         return invalid_input(form)
-    await roles.change_role(viewer, _role_name(request), form.data.label, form.data.permissions)
+    await roles.change_role(sudo, _role_name(request), form.data.label, form.data.permissions)
     return JSONResponse(_role(await roles.get_role(viewer, _role_name(request))))
 
 
 async def delete_role(request: Request) -> Response:
-    viewer = await verify_admin(request)
-    await roles.delete_role(viewer, _role_name(request))
+    sudo = await verify_sudo_admin(request)
+    await roles.delete_role(sudo, _role_name(request))
     return ok()
 
 

@@ -20,6 +20,7 @@ from web.forms.form import read_query, validate_query
 from web.forms.schemas import ActivityQuery, AuditPageQuery
 from web.http.client_info import get_client_info
 from web.http.session import verify_admin, verify_session
+from web.http.sudo import verify_sudo_admin
 from web.middleware.cross_origin import ForeignOrigin
 from web.rendering.data_files import StreamedFile, csv_header, csv_rows, json_lines
 from web.rendering.responses import now, page, url_path
@@ -108,7 +109,8 @@ async def export(request: Request) -> Response:
     # A page of another site could otherwise write entries by a link.
     if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         raise ForeignOrigin
-    admin = await verify_admin(request)
+    sudo = await verify_sudo_admin(request)
+    admin = sudo.viewer
     search = _read_search(request, admin)
     if search.errors:  # Without a filter, the file would have more than was asked for.
         raise HTTPException(422, next(iter(search.errors.values())))
@@ -117,7 +119,7 @@ async def export(request: Request) -> Response:
     if request.method == "HEAD":
         return Response(media_type=media_type)
     exported = await audit_export.start_export(
-        admin, get_client_info(request), search.filters, query.format, query.before
+        sudo, get_client_info(request), search.filters, query.format, query.before
     )
     part = "-part" if exported.next_before else ""
     file_name = f"audit-{now(request):%Y-%m-%d}{part}.{query.format}"

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from db.access import dashboard, security
+from db.access import dashboard, passkey_offer, security
 from db.access.email_verification import VerificationState
 from db.access.security import SecurityState
 from db.messages import Message
-from db.viewer import Viewer, require_admin
+from db.viewer import Viewer, needs_factor, require_admin
 from web.http.session import verify_session
-from web.rendering.flash_messages import pop_flash
+from web.rendering.flash_messages import is_passkey_offered, pop_flash
 from web.rendering.responses import now, page
 from web.state import app_state
 
@@ -24,7 +24,9 @@ TITLE = Message("Dashboard")
 
 async def show(request: Request) -> Response:
     viewer = await verify_session(request, preload=security.PRELOAD)
-    if viewer.role == "admin":
+    # An administrator without a needed second step gets the dashboard of users, with the request to
+    # add one.
+    if viewer.role == "admin" and not needs_factor(viewer):
         return await _for_admins(request, viewer)
     security_state = await security.get_state(viewer)
     cards = app_state(request.scope).product.user_cards
@@ -62,11 +64,19 @@ async def _for_admins(request: Request, viewer: Viewer) -> Response:
 
 
 def _own_context(request: Request, viewer: Viewer, security_state: SecurityState) -> dict[str, Any]:
-    """Returns what both dashboards show about the viewer."""
+    """Returns what both dashboards show about the viewer.
+
+    The offer of a passkey does not appear together with the request to confirm the email.
+    """
+    is_offer_due = passkey_offer.is_offer_due(viewer, security_state)
+    is_confirmed = viewer.verified or not app_state(request.scope).settings.sends_mail
     return {
         "me": viewer.me,
         "state": security_state,
         "delete_at": security_state.delete_at,
+        "is_factor_required": needs_factor(viewer),
+        "rp_id": app_state(request.scope).settings.factors.rp_id,
+        "is_passkey_offered": is_passkey_offered(request) and is_offer_due and is_confirmed,
         "verification": None
         if viewer.verified
         else VerificationState(security_state.email, False, "", security_state.is_mail_refused),

@@ -14,6 +14,7 @@ from db.viewer import Admin
 from web.forms.form import Form, read_fields
 from web.forms.schemas import Invitation
 from web.http.session import verify_admin
+from web.http.sudo import verify_sudo_admin
 from web.rendering.flash_messages import confirm, pop_flash
 from web.rendering.form_errors import EMAIL_TAKEN, UNKNOWN_ROLE
 from web.rendering.responses import changed_fragment, now, page, refused_form, url_path
@@ -43,11 +44,12 @@ async def show(request: Request) -> Response:
 
 async def submit(request: Request) -> Response:
     """Invites someone, by mail if mails are sent."""
-    admin = await verify_admin(request)
+    sudo = await verify_sudo_admin(request)
+    admin = sudo.viewer
     form = Form.check(Invitation, await read_fields(request))
     try:
         if form.data and not await invitations.invite(
-            admin, email=form.data.email, role=form.data.role, team=form.data.team
+            sudo, email=form.data.email, role=form.data.role, team=form.data.team
         ):
             form.add_error("email", EMAIL_TAKEN)
     except UnknownRole:

@@ -9,12 +9,13 @@ from db.messages import Message
 from db.sessions.claimants import NewClaim
 from web.forms.form import Form, read_fields
 from web.forms.schemas import LogIn
+from web.http.claim import has_claim
 from web.http.client_info import get_client_info
 from web.http.link_cookie import delete_link_cookie, read_link_cookie
 from web.http.redirects import carried_page, default_page, safe_page
 from web.http.remember import read_choice
-from web.http.session import end_current_session
-from web.rendering.flash_messages import pop_flash, set_flash
+from web.http.session import end_current_session, read_claims
+from web.rendering.flash_messages import offer_passkey, pop_flash, set_flash
 from web.rendering.form_errors import BUSY, apply_error
 from web.rendering.passkey_forms import PasskeyForm, make_login_form
 from web.rendering.responses import (
@@ -28,7 +29,7 @@ from web.state import app_state
 
 TITLE = Message("Log in")
 # Query parameters of the log-in page. Each selects the text that explains why it is displayed.
-REASONS = ("guessed", "ended", "new", "cookies")
+REASONS = ("guessed", "ended", "again", "new", "cookies")
 TARGET_REASONS = {"/verify": "verify", "/change-email": "change-email"}
 NO_MATCH = Message("Email or password is incorrect.")
 LOGIN_ERRORS = {
@@ -89,6 +90,7 @@ async def submit(request: Request) -> Response:
         return await _respond_with_errors(request, form, remember)
     if isinstance(session, NewClaim):
         return redirect_to_second_step(request, session)
+    offer_passkey(request)
     target = safe_page(request, form.data.next)
     if had_link and not await _has_verify_link(request):
         delete_link_cookie(request.scope)
@@ -98,11 +100,16 @@ async def submit(request: Request) -> Response:
 
 
 async def log_out(request: Request) -> Response:
-    """Deletes the cookie and ends the session in the database, so no copy of the cookie works."""
+    """Deletes the cookie and ends the session in the database, so no copy of the cookie works.
+
+    Also ends a log-in that waits for its second step.
+    """
     # The form has no fields. This call refuses other content types with status 415.
     await read_fields(request)
     await end_current_session(request)
-    set_flash(request, "logged-out")
+    # A user who starts a log-in again was not logged in.
+    if read_claims(request.scope) is not None or not has_claim(request.scope):
+        set_flash(request, "logged-out")
     return redirect_across_login(request, to=url_path(request, "login"), delete_cookie=True)
 
 

@@ -12,6 +12,7 @@ from db.viewer import Admin
 from web.forms.form import Form, read_fields
 from web.forms.schemas import NewAccount
 from web.http.session import verify_admin
+from web.http.sudo import verify_sudo_admin
 from web.rendering.flash_messages import set_flash
 from web.rendering.form_errors import EMAIL_TAKEN, UNKNOWN_ROLE
 from web.rendering.responses import page, redirect_across_login, refused_form, url_path
@@ -27,11 +28,12 @@ async def show(request: Request) -> Response:
 
 async def submit(request: Request) -> Response:
     """Creates an account. A mail tells its user how to choose a password."""
-    viewer = await verify_admin(request)
+    sudo = await verify_sudo_admin(request)
+    viewer = sudo.viewer
     form = Form.check(NewAccount, await read_fields(request))
     user_id = None
     try:
-        user_id = await admin.add_user(viewer, **form.data.model_dump()) if form.data else None
+        user_id = await admin.add_user(sudo, **form.data.model_dump()) if form.data else None
     except UnknownRole:
         form.add_error("role", UNKNOWN_ROLE)
     if user_id is not None:

@@ -13,6 +13,7 @@ from db.viewer import Admin
 from web.forms.form import Form, read_fields
 from web.forms.schemas import NewRole, RoleEdit
 from web.http.session import verify_admin
+from web.http.sudo import verify_sudo_admin
 from web.rendering.flash_messages import confirm, pop_flash
 from web.rendering.form_errors import ROLE_NAME_TAKEN, apply_error
 from web.rendering.responses import changed_fragment, page, refused_form
@@ -35,12 +36,13 @@ async def show(request: Request) -> Response:
 
 
 async def create(request: Request) -> Response:
-    viewer = await verify_admin(request)
+    sudo = await verify_sudo_admin(request)
+    viewer = sudo.viewer
     form = Form.check(NewRole, await read_fields(request))
     status: tuple[int, int | None] = 422, None
     try:
         if form.data and not await roles.create_role(
-            viewer, form.data.name, form.data.label, form.data.permissions
+            sudo, form.data.name, form.data.label, form.data.permissions
         ):
             form.add_error("name", ROLE_NAME_TAKEN)
     except TooManyRoles:
@@ -62,13 +64,14 @@ async def show_role(request: Request) -> Response:
 
 async def change(request: Request) -> Response:
     """Saves the label and the permissions. Fields that were not sent are left unchanged."""
-    viewer = await verify_admin(request)
+    sudo = await verify_sudo_admin(request)
+    viewer = sudo.viewer
     role = await roles.get_role(viewer, _name(request))
     form = Form.check(RoleEdit, await read_fields(request), current_values=_values(role))
     status: tuple[int, int | None] = 422, None
     try:
         if form.data:
-            await roles.change_role(viewer, role.name, form.data.label, form.data.permissions)
+            await roles.change_role(sudo, role.name, form.data.label, form.data.permissions)
     except (RateLimited, Refused, Unavailable) as error:
         status = apply_error(request, form, error, ERRORS)
     if form.failed:
@@ -86,8 +89,9 @@ async def change(request: Request) -> Response:
 
 
 async def delete(request: Request) -> Response:
-    viewer = await verify_admin(request)
-    await roles.delete_role(viewer, _name(request))
+    sudo = await verify_sudo_admin(request)
+    viewer = sudo.viewer
+    await roles.delete_role(sudo, _name(request))
     return await _respond_with_list(request, viewer, "role-deleted")
 
 

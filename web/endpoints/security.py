@@ -1,5 +1,5 @@
-"""Contains the security page of the account: the state of its password, email, devices and
-access tokens.
+"""Contains the security page of the account: the state of the ways to log in, second steps, email,
+devices and access tokens.
 """
 
 from starlette.requests import Request
@@ -8,9 +8,11 @@ from starlette.responses import Response
 from db.access import security
 from db.access.email_verification import VerificationState
 from db.messages import Message
+from db.viewer import needs_factor
 from web.http.session import verify_session
 from web.rendering.flash_messages import pop_flash
 from web.rendering.responses import now, page
+from web.state import app_state
 
 TITLE = Message("Security")
 
@@ -18,6 +20,7 @@ TITLE = Message("Security")
 async def show(request: Request) -> Response:
     viewer = await verify_session(request, preload=security.PRELOAD)
     state = await security.get_state(viewer)
+    factors = app_state(request.scope).settings.factors
     return page(
         request,
         "security/page.html",
@@ -25,6 +28,10 @@ async def show(request: Request) -> Response:
         layout="app",
         me=viewer.me,
         state=state,
+        passkeys=await security.list_passkeys(viewer, state),
+        rp_id=factors.rp_id,
+        is_factor_required=needs_factor(viewer),
+        remembered_for=factors.remembered_for,
         expires_at=viewer.expires_at,
         renewal_start=security.renewal_start(viewer),
         lifetime=security.idle_lifetime(viewer),

@@ -170,6 +170,7 @@ async def _create(
         password=data.password,
         client=client,
         is_remembered=bool(remember),
+        next_page=target,
     )
     if session is None:
         form.add_error("email", EMAIL_TAKEN)

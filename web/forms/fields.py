@@ -171,6 +171,22 @@ def _current_password(password: Any) -> Secret[str]:
     return Secret(password)
 
 
+def _one_time_code(code: Any) -> Secret[str]:
+    """Returns the code as typed. Whether it has the form of a code is verified with its value, so
+    that every wrong code counts as an attempt.
+    """
+    if not code.strip():
+        raise field_error(Message("Please enter the code."))
+    return Secret(code)
+
+
+def _recovery_code(code: Any) -> Secret[str]:
+    """Returns the code as typed, as `_one_time_code`."""
+    if not code.strip():
+        raise field_error(Message("Please enter a recovery code."))
+    return Secret(code)
+
+
 def _slug(text: str) -> str:
     slug = strip_invisible(require_storable(text))
     if not re.fullmatch(r"[a-z0-9-]{2,40}", slug):
@@ -384,7 +400,16 @@ CurrentPassword = Annotated[
     Input({"type": "password", "autocomplete": "current-password"} | _EXACT),
 ]
 
-
+OneTimeCode = Annotated[
+    Secret[str],
+    PlainValidator(_one_time_code),
+    Input({"type": "text", "autocomplete": "one-time-code", "inputmode": "numeric"} | _EXACT),
+]
+RecoveryCode = Annotated[
+    Secret[str],
+    PlainValidator(_recovery_code),
+    Input({"type": "text", "autocomplete": "off"} | _EXACT),
+]
 Slug = Annotated[
     str,
     AfterValidator(_slug),
@@ -407,7 +432,8 @@ NewPasskeyName = Annotated[
     AfterValidator(_new_passkey_name),
     Input({"type": "text", "autocomplete": "off", "required": True, "maxlength": "60"}),
 ]
-SavedCodes = Annotated[str, Input({"type": "checkbox"})]
+# Whether the user has saved the recovery codes of the page.
+SavedCodes = Annotated[str, Input({"type": "checkbox", "required": True})]
 TokenDays = Annotated[int, BeforeValidator(_token_days)]
 RoleRef = Annotated[str, AfterValidator(_role)]
 RoleName = Annotated[

@@ -4,6 +4,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel
 
+from db.crypto.secret import Secret
 from web.forms.fields import (
     AccountStateFilter,
     Confirmation,
@@ -16,12 +17,14 @@ from web.forms.fields import (
     NewEmail,
     NewPasskeyName,
     NewPassword,
+    OneTimeCode,
     OtherEmail,
     OtherName,
     PageNumber,
     PasskeyName,
     Permissions,
     Phone,
+    RecoveryCode,
     RoleFilter,
     RoleLabel,
     RoleName,
@@ -37,6 +40,7 @@ from web.forms.fields import (
 )
 
 UNCHANGED: Final[Any] = None  # A field that was not sent is left unchanged.
+NOT_GIVEN: Final = Secret("")
 
 
 class SignUp(BaseModel):
@@ -78,6 +82,14 @@ class PasskeyRename(BaseModel):
     name: NewPasskeyName
 
 
+class AuthenticatorCode(BaseModel):
+    code: OneTimeCode
+
+
+class RecoveryCodeUse(BaseModel):
+    recovery_code: RecoveryCode
+
+
 class ProfileChange(BaseModel):
     name: Name = UNCHANGED
     slug: Slug = UNCHANGED
@@ -86,6 +98,12 @@ class ProfileChange(BaseModel):
 
 class PasswordChange(BaseModel):
     current_password: CurrentPassword
+    password: NewPassword
+
+
+class FirstPassword(BaseModel):
+    """The form of an account without a password, which needs a recent confirmation instead."""
+
     password: NewPassword
 
 
@@ -99,7 +117,6 @@ class PasswordReset(BaseModel):
 
 class EmailChange(BaseModel):
     email: NewEmail
-    current_password: CurrentPassword
 
 
 class AccountLock(BaseModel):
@@ -107,7 +124,33 @@ class AccountLock(BaseModel):
 
 
 class PasswordConfirmation(BaseModel):
-    current_password: CurrentPassword
+    password: CurrentPassword
+
+
+class DataDownload(BaseModel):
+    """A form without fields of its own."""
+
+
+class OwnDeletion(BaseModel):
+    """A form without fields of its own."""
+
+
+class FactorConfirmation(BaseModel):
+    """The two codes, for the inputs of the page. One of them is enough."""
+
+    code: OneTimeCode = NOT_GIVEN
+    recovery_code: RecoveryCode = NOT_GIVEN
+
+
+class AuthenticatorSetUp(BaseModel):
+    code: OneTimeCode
+    enrolment: str = ""
+    saved: SavedCodes = ""
+
+
+class RecoveryCodes(BaseModel):
+    enrolment: str = ""
+    saved: SavedCodes = ""
 
 
 class RoleChange(BaseModel):
@@ -117,7 +160,6 @@ class RoleChange(BaseModel):
 class NewAccessToken(BaseModel):
     name: TokenName
     days: TokenDays
-    current_password: CurrentPassword
 
 
 class NewRole(BaseModel):

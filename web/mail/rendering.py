@@ -49,6 +49,8 @@ SUBJECTS: Final[Mapping[str, str]] = {
     "new-device": Message("New log-in to your account"),
     "password": Message("Your password was changed"),
     "token": Message("New access token for your account"),
+    "factor": Message("The ways to log in to your account changed"),
+    "second-step": Message("Someone knows your password"),
     "locked": Message("Your account is locked"),
     "guesses": Message("Someone keeps guessing your password"),
     "invite": Message("Accept your invitation"),
@@ -69,6 +71,8 @@ LINK_PATHS: Final[Mapping[str, str]] = {
     "invite": "/join",
     "leaving": "/keep",
     "token": "/not-me",
+    "factor": "/not-me",
+    "second-step": "/not-me",
 }
 TEST_SUBJECT: Final = Message("Test mail")
 TEST_FOOT: Final = Message("You get this mail because the operator of {site} tests its mail.")

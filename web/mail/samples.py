@@ -22,6 +22,8 @@ FACTS: Final = {
     "new-device": CLIENT,
     "password": {"time": TIME, "by": "you"},
     "token": CLIENT,
+    "factor": {**CLIENT, "change": "passkey-added"},
+    "second-step": CLIENT,
     "locked": {"until": "24 November 2026, 10:12 UTC"},
     "guesses": {},
     "invite": {"inviter": "Ada Lovelace", "until": "1 December 2026, 09:12 UTC"},

@@ -1,21 +1,25 @@
 """Contains the table that maps exceptions to responses, and its middleware."""
 
 from typing import Final
+from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db import errors
 from db.messages import Message
 from web.http.claim import delete_claim_cookie
 from web.http.link_cookie import delete_link_cookie
-from web.http.redirects import login_page, same_page
+from web.http.methods import SAFE_METHODS
+from web.http.redirects import login_page, same_page, wanted_page
 from web.http.session import delete_session_cookie, record_missing_permission
+from web.http.sudo import find_action, make_draft
 from web.middleware.allowed_hosts import WrongHost
 from web.middleware.cross_origin import ForeignOrigin
 from web.observability.logs import log_failure, log_unavailable
+from web.rendering.confirmation_page import confirmation_page
 from web.rendering.error_pages import (
     FOREIGN_ORIGIN_TEXT,
     LAST_ADMIN_TEXT,
@@ -38,9 +42,9 @@ from web.rendering.link_errors import (
 )
 from web.rendering.problem_details import is_api, problem
 from web.rendering.responses import (
-    is_htmx,
     redirect_across_login,
     redirect_to_login,
+    refuse_with_redirect,
     url_path,
 )
 from web.state import app_state, request_state
@@ -48,6 +52,12 @@ from web.state import app_state, request_state
 # RFC 6750, section 3
 CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 INVALID_TOKEN_CHALLENGE: Final = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+
+NOT_CONFIRMED: Final = (
+    "Confirm that it's you in the browser within ten minutes before this, or use an access token."
+)
+# The routes of files that need a confirmation, and those of the pages that link to them.
+PAGES_OF_FILES: Final = {"admin-audit-export": "admin-audit"}
 
 
 class ErrorHandler:
@@ -109,6 +119,8 @@ async def respond_to_error(request: Request, error: Exception) -> Response:
         case errors.NoClaim():
             delete_claim_cookie(request.scope)
             return redirect_to_login(request, f"{url_path(request, 'login')}?again=1")
+        case errors.NotConfirmed():
+            return await _ask_for_confirmation(request)
         case errors.NeedsFactor():
             return _redirect_to_security_page(request)
         case errors.LastWayIn():
@@ -153,14 +165,36 @@ async def respond_to_error(request: Request, error: Exception) -> Response:
     return error_response(request, 500)
 
 
+async def _ask_for_confirmation(request: Request) -> Response:
+    """Redirects a page to the page that confirms; a form gets that page with its draft.
+
+    A file has no page to continue on, so the user returns to the one that links to it.
+    """
+    if is_api(request):
+        return problem(403, NOT_CONFIRMED)
+    if request.method in SAFE_METHODS:
+        to = wanted_page(request)
+        for file, linking_page in PAGES_OF_FILES.items():
+            to = to.replace(url_path(request, file), url_path(request, linking_page))
+        confirm = f"{url_path(request, 'confirm')}?next={quote(to, safe='/')}"
+        return refuse_with_redirect(request, confirm)
+    draft = await make_draft(request)
+    return await confirmation_page(
+        request,
+        request_state(request.scope)["viewer"],
+        action=find_action(request, request.scope["path"], request.method),
+        next_page=wanted_page(request),
+        draft=draft,
+        must_type_again=draft is None,
+        status=403,
+    )
+
+
 def _redirect_to_security_page(request: Request) -> Response:
     """Redirects an administrator who needs a second step to the page that adds one."""
     if is_api(request):
         return problem(403, "Administrators need a second step here. Add one in the browser.")
-    to = f"{url_path(request, 'account-security')}?required=1"
-    if is_htmx(request):
-        return Response(status_code=403, headers={"HX-Redirect": to})
-    return RedirectResponse(to, 303)
+    return refuse_with_redirect(request, f"{url_path(request, 'account-security')}?required=1")
 
 
 def _redirect_to_login(request: Request, error: errors.NotLoggedIn) -> Response:

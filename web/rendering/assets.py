@@ -129,14 +129,17 @@ def load_assets(brand: Brand, product_files: Path | None, base_path: str = "") -
 
 
 def _strip_styles(styles: bytes) -> bytes:
-    """Removes comments, indentation, empty lines, and spaces beside punctuation.
+    """Removes comments, line breaks, spaces beside punctuation, and semicolons at the end of rules.
 
     Strings stay as they are, since the content of a page can be one.
     """
     styles = re.sub(rb"/\*.*?\*/", b"", styles, flags=re.DOTALL)
-    styles = re.sub(rb"\s*\n\s*", b"\n", styles)
-    parts = re.compile(rb"""("[^"\n]*"|'[^'\n]*')| *([{},;]) *""")
-    return parts.sub(lambda part: part[1] or part[2], styles).strip()
+    styles = re.sub(rb"\s*\n\s*", b" ", styles)
+    parts = re.compile(
+        rb"""(?P<kept>"[^"\n]*"|'[^'\n]*')"""
+        rb"""|[ ;]*(?P<end>\}) *| *(?P<sign>[{,;]|[<>]=?) *|(?P<colon>:) +"""
+    )
+    return parts.sub(lambda part: part[part.lastgroup or 0], styles).strip()
 
 
 def _strip_lines(script: bytes) -> bytes:

@@ -30,10 +30,31 @@ FLASH_MESSAGES: Final[Mapping[str, str]] = {
     "password-changed": Message("Password changed."),
     "password-changed-others": Message("Password changed. Your other devices are logged out."),
     "email-confirmed": Message("Email confirmed."),
+    "codes-left-0": Message("You have used your last recovery code. Make new ones soon."),
+    **{
+        f"codes-left-{count}": Message.plural(
+            "You have {count} recovery code left.",
+            "You have {count} recovery codes left.",
+            count,
+        )
+        for count in range(1, 10)
+    },
     "email-changed": Message("Email changed. Log in with the new one from now on."),
     "email-change-asked": Message("We sent a link to the new email."),
     "email-change-canceled": Message("Your email stays as it is."),
     "link-sent": Message("We sent a new link."),
+    "authenticator-added": Message("Authenticator app set up."),
+    "authenticator-added-others": Message(
+        "Authenticator app set up. Your other devices are logged out."
+    ),
+    "authenticator-removed": Message("Authenticator app removed."),
+    "authenticator-removed-others": Message(
+        "Authenticator app removed. Your other devices are logged out."
+    ),
+    "codes-renewed": Message("New recovery codes: the old ones no longer work."),
+    "codes-renewed-others": Message(
+        "New recovery codes: the old ones no longer work. Your other devices are logged out."
+    ),
     "role-changed": Message("Role changed."),
     "token-deleted": Message("Access token deleted."),
     "passkey-added": Message("Passkey added."),
@@ -61,7 +82,10 @@ FLASH_MESSAGES: Final[Mapping[str, str]] = {
     "invited-again": Message("Invitation sent again. It is valid for another seven days."),
     "invitation-withdrawn": Message("Invitation withdrawn."),
     "sessions-ended": Message("Logged out everywhere."),
+    "passkey-declined": Message("We won't ask again. You can add a passkey under Security."),
 }
+# The cookie with this name makes the dashboard offer a passkey, if it is the next page.
+PASSKEY_OFFER: Final = "passkey-offer"
 
 
 def set_flash(request: Request, name: str) -> None:
@@ -94,6 +118,21 @@ def pop_flash(request: Request, messages: Mapping[str, str] = NO_MESSAGES) -> st
         return ""
     queue_cookie(request.scope, "notice", None)
     return messages.get(name) or _find_message(request, name)
+
+
+def offer_passkey(request: Request) -> None:
+    """Makes the next page offer a passkey, if it is the dashboard. Another message replaces this.
+
+    Called after a log-in with a password. A sign-up makes no offer, because the first page of a new
+    account has enough to read.
+    """
+    if app_state(request.scope).settings.factors.rp_id:
+        set_flash(request, PASSKEY_OFFER)
+
+
+def is_passkey_offered(request: Request) -> bool:
+    """Returns whether the request is the first one after a log-in with a password."""
+    return read_cookie(request.scope, "notice") == PASSKEY_OFFER
 
 
 def _find_message(request: Request, name: str) -> str:

@@ -25,7 +25,8 @@ class PasskeyForm:
     hidden field that belongs to it. `renewal` is the URL of a page with this form, from which the
     script takes new options when these have expired. `host` is the site's name in messages.
     `fields` are further hidden fields. `is_native` says that the browser sends the form, without
-    htmx. `unknown` is the id of a passkey that the browser should not offer anymore.
+    htmx, and `is_login` that the other way is the password. `unknown` is the id of a passkey that
+    the browser should not offer anymore.
     """
 
     action: str
@@ -36,6 +37,7 @@ class PasskeyForm:
     host: str
     fields: Mapping[str, str] = field(repr=False)
     is_native: bool = False
+    is_login: bool = False
     message: str = ""
     unknown: str = ""
 
@@ -49,6 +51,7 @@ def make_passkey_form(
     renewal: str = "",
     fields: Mapping[str, str] = NO_FIELDS,
     is_native: bool = False,
+    is_login: bool = False,
     message: str = "",
     unknown: str = "",
 ) -> PasskeyForm | None:
@@ -67,6 +70,7 @@ def make_passkey_form(
         app_state(request.scope).settings.factors.rp_id,
         fields,
         is_native,
+        is_login,
         message,
         unknown,
     )
@@ -82,6 +86,7 @@ def make_login_form(
         action=url_path(request, "login-passkey"),
         label=LOG_IN,
         fields={"next": next_page} if next_page else NO_FIELDS,
+        is_login=True,
         message=message,
         unknown=unknown,
     )

@@ -11,6 +11,7 @@ from typing import Any, Final
 from markupsafe import escape
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.types import Scope
 
 from db.messages import Message
 from db.sessions.claimants import NewClaim
@@ -38,6 +39,9 @@ HTML_TYPE: Final = (b"content-type", b"text/html; charset=utf-8")
 # The request headers that change the response of one URL.
 VARY: Final = "HX-Request, HX-History-Restore-Request, Accept-Language, Cookie"
 
+HEADERS_OF_BODY_AND_PAGE: Final = (
+    *(b"content-type", b"content-length", b"transfer-encoding", b"referer", b"document-viewer"),
+)
 ERROR_TITLE: Final = Message("Error: {title}")
 
 
@@ -238,6 +242,15 @@ def redirect_to_login(request: Request, to: str) -> Response:
     return RedirectResponse(to, 303)
 
 
+def refuse_with_redirect(request: Request, to: str) -> Response:
+    """Returns the response to a request that another page must precede: for htmx, status 403 and
+    HX-Redirect.
+    """
+    if is_htmx(request):
+        return Response(status_code=403, headers={"HX-Redirect": to})
+    return RedirectResponse(to, 303)
+
+
 def page_url(request: Request) -> str | None:
     """Returns the URL of the page that sent the request, or an empty string if it is unknown.
 
@@ -256,6 +269,15 @@ def is_htmx(request: Request) -> bool:
         b"hx-history-restore-request",
         b"true",
     ) not in headers
+
+
+def headers_without_page(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """Returns the headers of a request without those that describe its body or its page."""
+    return [
+        (name, value)
+        for name, value in scope["headers"]
+        if name not in HEADERS_OF_BODY_AND_PAGE and not name.startswith(b"hx-")
+    ]
 
 
 def url_path(request: Request, name: str, **params: str) -> str:

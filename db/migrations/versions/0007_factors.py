@@ -35,7 +35,7 @@ def upgrade() -> None:
     op.create_index("passkeys_user_id", "passkeys", ["user_id"])
     op.create_table(
         "totp",
-        _user_id(primary_key=True),
+        _user_id(primary_key=True, nullable=False),
         sa.Column("secret", sa.Text, nullable=False),
         sa.Column("kid", sa.Text, nullable=False),
         sa.Column("last_step", sa.BigInteger, nullable=False),

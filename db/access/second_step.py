@@ -1,0 +1,252 @@
+"""The second step of a log-in, after a password that does not open the account alone."""
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Column, ScalarSelect, Text, bindparam, case, select, update
+
+from db import accounts
+from db.audit import log as audit_log
+from db.audit.log import anonymous_actor, user_actor
+from db.crypto.secret import Secret
+from db.engine.statement import Statement
+from db.errors import LinkInvalid, NoClaim
+from db.factors.limits import charges
+from db.factors.passkeys import NOT_OFFERED, Ceremony, begin_assertion
+from db.factors.totp import StoredApp
+from db.factors.verification import GivenFactor, PreparedFactor, accept, prepare
+from db.mail.notices import post_new_device_notice, post_second_step_notice
+from db.mail.tokens import find_token
+from db.rate_limits import limiter
+from db.rate_limits.limiter import Charge
+from db.rate_limits.limits import FACTOR_REPORT
+from db.sessions.claimants import CLAIM_IS_VALID, Claimant
+from db.sessions.claims import NewSession
+from db.sessions.device_cookie import read_device_cookie
+from db.sessions.lifecycle import start_session
+from db.sessions.sudo import Method, confirm_now
+from db.store import Store
+from db.tables import Instant, totp, users
+from db.viewer import Role
+
+
+@dataclass(frozen=True, slots=True)
+class SecondStep:
+    """A log-in after both steps.
+
+    `codes_left` is the number of recovery codes that are left if one was used, else None.
+    `has_confirmed_email` says whether the log-in used the link that confirms the email.
+    """
+
+    session: NewSession
+    codes_left: int | None
+    has_confirmed_email: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """The user after the log-in was recorded, and their authenticator app.
+
+    `last_login_at` is not before any earlier log-in.
+    """
+
+    role: Role
+    language: str
+    verified_at: datetime | None
+    last_login_at: datetime
+    app_secret: str | None
+    app_kid: str
+    app_last_step: int
+
+    @property
+    def app(self) -> StoredApp | None:
+        if self.app_secret is None:
+            return None
+        return StoredApp(self.app_secret, self.app_kid, self.app_last_step)
+
+
+class _WrongFactor(Exception):
+    """Rolls the transaction back, because the second step is wrong or was used already."""
+
+
+def _of_app(column: Column[Any]) -> ScalarSelect[Any]:
+    own_app = totp.c.user_id == users.c.id
+    return select(column).where(own_app).correlate(users).scalar_subquery()
+
+
+_now = bindparam("now", type_=Instant)
+_browser_language = bindparam("browser_language", type_=Text)
+# Locks the user until the transaction ends, so that a change of the password or of a second step
+# either makes the claim void or comes after the log-in.
+RECORD_LOGIN = Statement(
+    update(users)
+    .where(*CLAIM_IS_VALID)
+    .values(
+        password_used_at=_now,
+        previous_login_at=users.c.last_login_at,
+        # Keeps the later of the two times, since the clock of another host may be ahead.
+        last_login_at=case((users.c.last_login_at > _now, users.c.last_login_at), else_=_now),
+        browser_language=case(
+            (_browser_language == "", users.c.browser_language), else_=_browser_language
+        ),
+    )
+    .returning(
+        users.c.role,
+        users.c.language,
+        # Not `IS NOT NULL`: in a RETURNING clause, SQLite 3.40 answers it wrongly with 1.
+        users.c.verified_at,
+        users.c.last_login_at,
+        # One statement less than a SELECT. The code is used only if no later one was used.
+        _of_app(totp.c.secret),
+        _of_app(totp.c.kid),
+        _of_app(totp.c.last_step),
+    )
+    .execution_options(into=_Recorded)
+)
+
+
+async def begin_passkey(claimant: Claimant) -> Ceremony:
+    """Returns what the page needs to ask for a passkey, which offers nothing if the account has
+    none here.
+    """
+    if not claimant.has_passkey:
+        return NOT_OFFERED
+    return await begin_assertion(claimant.store, "factor", user_id=claimant.user_id)
+
+
+def offered_days(claimant: Claimant) -> int:
+    """Returns for how many days the user may choose that this browser is not asked for the second
+    step; 0 if there is no such choice.
+    """
+    may_remember = _may_remember(claimant.store, claimant.role)
+    return claimant.store.factors.remembered_for.days if may_remember else 0
+
+
+async def log_in(
+    claimant: Claimant,
+    given: GivenFactor,
+    *,
+    remembers_browser: bool = False,
+    verify_token: Secret[str] | None = None,
+) -> SecondStep | None:
+    """Returns a new session if the given second step is correct, otherwise None.
+
+    `remembers_browser` says whether the user chose that the second step is not asked for in this
+    browser again. `verify_token` comes from the browser's link cookie, and confirms the email as
+    the first step would. Raises NoClaim if the account has changed since the first step,
+    RateLimited, Unavailable and Refused.
+    """
+    store, client = claimant.store, claimant.client
+    attempt = charges(store, claimant.user_id, client, claimant.sessions_ended_at)
+    actor = anonymous_actor(client)
+    await limiter.take_tokens(store, actor, *attempt, target_id=claimant.user_id)
+    async with limiter.refund_if_overloaded(store, *attempt):
+        prepared = await prepare(store, claimant.user_id, given, "factor")
+        with suppress(_WrongFactor):
+            async with store.transaction():
+                return await _finish(claimant, prepared, attempt, remembers_browser, verify_token)
+    await _record_failure(claimant)
+    return None
+
+
+async def _finish(
+    claimant: Claimant,
+    prepared: PreparedFactor,
+    attempt: tuple[Charge, ...],
+    remembers_browser: bool,
+    verify_token: Secret[str] | None,
+) -> SecondStep:
+    """Uses the second step and starts the session. Raises NoClaim and _WrongFactor."""
+    store, client, user_id = claimant.store, claimant.client, claimant.user_id
+    recorded: _Recorded | None = await store.one(
+        RECORD_LOGIN(
+            user_id=user_id,
+            claimed_at=claimant.claimed_at,
+            now=store.now(),
+            browser_language=client.language,
+        )
+    )
+    if recorded is None:
+        raise NoClaim
+    method = await accept(store, user_id, prepared, recorded.app)
+    if method is None:
+        raise _WrongFactor
+    was_verified = recorded.verified_at is not None
+    confirms = not was_verified and await _confirm_email(store, user_id, verify_token)
+    if not (was_verified or confirms) and store.outbox.requires_verification:
+        raise NoClaim
+    if was_verified and not _is_known_browser(claimant):
+        await post_new_device_notice(store, user_id, claimant.email, client)
+    await limiter.refund(store, *attempt, succeeded=True)
+    is_trusted = remembers_browser and _may_remember(store, recorded.role)
+    session = await start_session(
+        store,
+        user_id,
+        recorded.role,
+        client,
+        confirmation=confirm_now(store, method),
+        is_remembered=claimant.is_remembered,
+        trusted_at=_trusted_at(claimant, recorded) if is_trusted else None,
+    )
+    await _record_entries(claimant, session, method)
+    codes_left = claimant.recovery_code_count - 1 if method == "recovery code" else None
+    return SecondStep(replace(session, language=recorded.language), codes_left, confirms)
+
+
+def _may_remember(store: Store, role: Role) -> bool:
+    needs_factor = store.factors.requires_admin_factor and role == "admin"
+    return bool(store.factors.remembered_for) and not needs_factor
+
+
+def _is_known_browser(claimant: Claimant) -> bool:
+    browser = read_device_cookie(claimant.store, claimant.client.device_cookie)
+    return browser is not None and browser.has_logged_in_to(
+        claimant.user_id, claimant.sessions_ended_at
+    )
+
+
+def _trusted_at(claimant: Claimant, recorded: _Recorded) -> datetime:
+    """Returns a time for the choice that is later than the last end of all sessions, and not later
+    than the next, although the clocks of two hosts may differ.
+    """
+    ended_at = claimant.sessions_ended_at
+    after = ended_at and ended_at + timedelta(microseconds=1)
+    return max(moment for moment in (recorded.last_login_at, after) if moment)
+
+
+async def _confirm_email(store: Store, user_id: str, token: Secret[str] | None) -> bool:
+    """Confirms the email if the token does, and returns whether it did."""
+    try:
+        if (await find_token(store, "verify", token)).user_id != user_id or token is None:
+            return False
+    except LinkInvalid:
+        return False
+    await accounts.confirm_email(store, user_id, token)
+    return True
+
+
+async def _record_entries(claimant: Claimant, session: NewSession, method: Method) -> None:
+    store = claimant.store
+    actor = user_actor(claimant.user_id, claimant.client, session.id)
+    if method == "recovery code":
+        await audit_log.record(store, "recovery.use", actor)
+    await audit_log.record(store, "login", actor, {"with": "password", "factor": method})
+
+
+async def _record_failure(claimant: Claimant) -> None:
+    """Writes an audit entry, and tells the user at most once a day that someone knows the password.
+
+    An email that is not confirmed may be that of someone else, who gets no mail.
+    """
+    store, client, user_id = claimant.store, claimant.client, claimant.user_id
+    async with store.transaction():
+        if (
+            claimant.verified
+            and store.outbox.is_enabled
+            and await limiter.try_take_token(store, FACTOR_REPORT, user_id)
+        ):
+            await post_second_step_notice(store, user_id, claimant.email, client)
+        actor = anonymous_actor(client)
+        await audit_log.record(store, "factor", actor, target_id=user_id, outcome="refused")

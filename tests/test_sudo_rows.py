@@ -1,0 +1,233 @@
+"""Every row with `sudo`, eleven minutes after the log-in: nothing is done before a confirmation, and
+then the form is sent once.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.browser_client import HTMX, Browser, path_of, read
+from tests.conftest import TestApp
+from tests.mail import enabled_outbox
+from web.router import AppRoute
+from web.routes import routes
+
+
+@dataclass(frozen=True)
+class Form:
+    """How to fill the form of a row, and the audit entry that shows its effect.
+
+    `before` are statements that prepare the database.
+    """
+
+    event: str
+    fields: dict[str, str] = field(default_factory=dict)
+    before: tuple[str, ...] = ()
+
+
+ADD_EDITOR = (
+    "INSERT INTO roles SELECT 'editor', 'Editor', created_at FROM roles WHERE name = 'user'",
+)
+DISABLE_BOB = ("UPDATE users SET disabled_at = created_at WHERE name = 'Bob'",)
+FORMS = {
+    "account-email": Form("email.ask", {"email": "new@example.com"}),
+    "account-data": Form("data.download"),
+    "account-delete": Form("account.leave"),
+    "tokens": Form("token.create", {"name": "Backup", "days": "30", "scope-account:read": "yes"}),
+    "admin-role": Form("role.change", {"role": "admin"}),
+    "admin-team": Form("team.change", {"team": "Engine"}),
+    "admin-disable": Form("account.disable"),
+    "admin-enable": Form("account.enable", before=DISABLE_BOB),
+    "admin-roles": Form("role.create", {"name": "writer", "label": "Writer"}),
+    "admin-role-edit": Form("role.edit", {"label": "Changed"}, ADD_EDITOR),
+    "admin-role-delete": Form("role.delete", before=ADD_EDITOR),
+    "admin-delete": Form("account.leave", {"sure": "yes"}),
+    "admin-data": Form("data.download"),
+    "admin-add": Form(
+        "account.create", {"name": "Zoe", "email": "zoe@example.com", "role": "user"}
+    ),
+    "admin-invitations": Form("invitation.create", {"email": "zoe@example.com", "role": "user"}),
+}
+API_FORMS = {
+    "api-users": FORMS["admin-add"],
+    "api-admin-user": Form("account.leave"),
+    "api-invitations": FORMS["admin-invitations"],
+    "api-admin-role": FORMS["admin-role"],
+    "api-admin-team": FORMS["admin-team"],
+    "api-admin-disable": FORMS["admin-disable"],
+    "api-admin-enable": FORMS["admin-enable"],
+    "api-roles": FORMS["admin-roles"],
+    "api-role": FORMS["admin-role-edit"],
+}
+# These forms contain a challenge or an enrollment, which is bound to a shorter time or to the
+# session, so that they are filled in again: their own tests show that nothing is done before.
+FILLED_IN_AGAIN = {
+    "account-passkeys": "tests/test_passkeys.py",
+    "account-passkey-remove": "tests/test_passkeys.py",
+    "account-authenticator": "tests/test_authenticator.py",
+    "account-authenticator-remove": "tests/test_authenticator.py",
+    "account-recovery-codes": "tests/test_recovery_codes.py",
+    "admin-audit-export": "a page, see the test of pages",
+}
+SUDO_ROWS = [route for route in routes if route.sudo]
+SUDO_PAGES = [route for route in SUDO_ROWS if route.sudo_page]
+
+
+def by_name(names: dict[str, Form]) -> list[AppRoute]:
+    return [route for route in routes if route.name in names]
+
+
+@pytest.fixture(params=["database", "stateless"])
+async def app(make_app: Callable, request: pytest.FixtureRequest) -> TestApp:
+    return await make_app(mail=enabled_outbox(), SESSION_STRATEGY=request.param)
+
+
+@pytest.fixture
+async def bobs_id(app: TestApp, bob: Browser) -> str:
+    ((bobs_id,),) = await app.rows("SELECT id FROM users WHERE name = 'Bob'")
+    return bobs_id
+
+
+async def caller_of(app: TestApp, route: AppRoute) -> Browser:
+    if route.path.startswith(("/admin", "/api/admin")):
+        return await app.admin("Ada")
+    return await app.sign_up_user("Alice")
+
+
+async def path_of_row(app: TestApp, route: AppRoute, form: Form, bobs_id: str) -> str:
+    await app.change(*form.before)
+    return re.sub(r"{(\w+)}", lambda found: {"id": bobs_id, "role": "editor"}[found[1]], route.path)
+
+
+async def count(app: TestApp, event: str) -> int:
+    entries = f"audit WHERE event = '{event}' AND outcome = 'done' AND actor = 'user'"
+    return await app.count(entries)
+
+
+@pytest.mark.asvs("S30")
+def test_the_table_has_every_row_that_needs_a_confirmation() -> None:
+    names = {route.name for route in SUDO_ROWS}
+    assert names <= {*FORMS, *API_FORMS, *FILLED_IN_AGAIN}
+    assert {*FORMS, *API_FORMS} <= names
+
+
+@pytest.mark.asvs("S30", "S104")
+@pytest.mark.parametrize("headers", [{}, HTMX], ids=["page", "htmx"])
+@pytest.mark.parametrize("route", by_name(FORMS), ids=lambda route: route.name)
+async def test_a_form_is_sent_once_after_the_confirmation(
+    app: TestApp, route: AppRoute, bobs_id: str, headers: dict[str, str]
+) -> None:
+    form = FORMS[route.name]
+    user = await caller_of(app, route)
+    path = await path_of_row(app, route, form, bobs_id)
+    app.clock.move(minutes=11)
+    answer = await user.post(path, form.fields, **headers)
+    assert answer.status_code == 403
+    assert f"To {route.sudo}, confirm that it's you." in read(answer).text
+    assert ("<hx-partial" in answer.text) == bool(headers)
+    assert await count(app, form.event) == 0
+    confirmation = read(answer).one(id="confirm-form")
+    hidden = {
+        element.attrs["name"]: element.attrs["value"]
+        for element in confirmation.all("input", type="hidden")
+    }
+    assert "draft" in hidden
+    assert "hx-post" not in str(confirmation.attrs)
+    answer = await user.confirm(**hidden)
+    assert answer.status_code < 400, answer.text
+    assert await count(app, form.event) == 1
+    await user.confirm(**hidden)
+    assert await count(app, form.event) == 1
+
+
+@pytest.mark.asvs("S30")
+@pytest.mark.parametrize("route", by_name(FORMS), ids=lambda route: route.name)
+async def test_a_confirmed_form_is_sent_at_once(
+    app: TestApp, route: AppRoute, bobs_id: str
+) -> None:
+    form = FORMS[route.name]
+    user = await caller_of(app, route)
+    path = await path_of_row(app, route, form, bobs_id)
+    app.clock.move(minutes=9)
+    assert (await user.post(path, form.fields)).status_code < 400
+    assert await count(app, form.event) == 1
+
+
+@pytest.mark.asvs("S30", "S104")
+@pytest.mark.parametrize("route", by_name(API_FORMS), ids=lambda route: route.name)
+async def test_the_api_changes_nothing_before_a_confirmation(
+    app: TestApp, route: AppRoute, bobs_id: str
+) -> None:
+    form = API_FORMS[route.name]
+    ada = await caller_of(app, route)
+    path = await path_of_row(app, route, form, bobs_id)
+    app.clock.move(minutes=11)
+    method = next(method for method in route.endpoints if method != "GET")
+    answer = await ada.request(method, path, form.fields)
+    assert (answer.status_code, answer.headers["content-type"]) == (
+        403,
+        "application/problem+json",
+    )
+    assert await count(app, form.event) == 0
+    assert (await ada.confirm()).status_code == 303
+    assert (await ada.request(method, path, form.fields)).status_code == 200
+    assert await count(app, form.event) == 1
+
+
+@pytest.mark.asvs("S30")
+@pytest.mark.parametrize("route", SUDO_PAGES, ids=lambda route: route.name)
+async def test_a_page_is_shown_after_the_confirmation(app: TestApp, route: AppRoute) -> None:
+    user = await caller_of(app, route)
+    app.clock.move(minutes=11)
+    answer = await user.get(route.path)
+    wanted = route.path.removesuffix("/export")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/confirm?next={wanted}")
+    htmx = await user.get_fragment(route.path)
+    assert (htmx.status_code, path_of(htmx.headers["hx-redirect"])) == (403, "/confirm")
+    answer = await user.confirm(next=wanted)
+    assert (answer.status_code, answer.headers["location"]) == (303, wanted)
+    assert (await user.get(route.path)).status_code == 200
+
+
+@pytest.mark.asvs("S66")
+@pytest.mark.parametrize(
+    "path",
+    ["/devices/revoke-others", "/devices/revoke-all", "/account/keep", "/logout"],
+)
+async def test_ending_sessions_needs_no_confirmation(make_app: Callable, path: str) -> None:
+    app = await make_app()
+    alice = await app.sign_up_user("Alice")
+    app.clock.move(minutes=11)
+    assert (await alice.post(path)).status_code == 303
+
+
+@pytest.mark.asvs("S66")
+@pytest.mark.parametrize("action", ["end-sessions", "keep"])
+async def test_an_administrator_ends_sessions_without_a_confirmation(
+    app: TestApp, bobs_id: str, action: str
+) -> None:
+    ada = await app.admin("Ada")
+    app.clock.move(minutes=11)
+    assert (await ada.post(f"/admin/users/{bobs_id}/{action}")).status_code == 303
+
+
+@pytest.mark.asvs("S104")
+@pytest.mark.parametrize("route", by_name(FORMS), ids=lambda route: route.name)
+async def test_other_refusals_come_before_the_confirmation(
+    app: TestApp, route: AppRoute, bobs_id: str, anonymous: Browser
+) -> None:
+    form = FORMS[route.name]
+    path = await path_of_row(app, route, form, bobs_id)
+    user = await caller_of(app, route)
+    app.clock.move(minutes=11)
+    assert (await anonymous.post(path, form.fields)).headers["location"].startswith("/login")
+    other_viewer = await user.post(path, form.fields | {"viewer": "x" * 22})
+    assert other_viewer.status_code == 409
+    if path.startswith("/admin"):
+        eve = await app.sign_up_user("Eve")
+        app.clock.move(minutes=11)
+        answer = await eve.post(path, form.fields)
+        assert (answer.status_code, "confirm-form" in answer.text) == (403, False)
+    assert await count(app, form.event) == 0

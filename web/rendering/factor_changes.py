@@ -1,0 +1,26 @@
+"""Contains what the responses to every change of a second step have in common."""
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from db.factors.changes import FactorChange
+from db.messages import Message
+from web.rendering.flash_messages import set_flash
+from web.rendering.responses import redirect_across_login, url_path
+
+NOT_SAVED: Final = Message("Save the codes first: they are the only way back in.")
+TOO_MANY: Final = Message("Too many changes. Nothing was changed. Try again in {wait}.")
+
+
+def redirect_after_change(request: Request, name: str, done: FactorChange) -> Response:
+    """Redirects to the security page, which shows the flash message of this name.
+
+    The change has replaced the session of the request. Another message, whose name ends in
+    `-others`, says that other devices were logged out.
+    """
+    set_flash(request, f"{name}-others" if done.ended else name)
+    return redirect_across_login(
+        request, to=url_path(request, "account-security"), session=done.session
+    )
