@@ -39,6 +39,13 @@ WITHOUT_VIEWER = {  # These coroutines of db/access need no viewer.
     "db/access/account_deletion.py:keep_account_by_link",
     "db/access/invitations.py:find_invitation",
     "db/access/invitations.py:join",
+    "db/access/providers.py:begin",
+    "db/access/providers.py:finish",
+    "db/access/providers.py:log_in",
+    "db/access/providers.py:sign_up",
+    "db/access/providers.py:take_over",
+    "db/access/providers.py:find_email_owner",
+    "db/access/providers.py:insert_identity",
 }
 CALLERS = (
     *("Store", "Claimant", "Viewer", "Admin", "Sudo[Viewer]", "Sudo[Admin]", "Operator", "Mailer"),
@@ -78,6 +85,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.scopes": (),
     "db.factor_settings": (),
     "db.providers": ("db.crypto.secret", "db.errors", "db.ip_addresses"),
+    "db.providers.flows": ("db.crypto.encrypted_tokens", "db.crypto.secret"),
     "db.providers.asserted": ("db.crypto.encrypted_tokens", "db.crypto.secret"),
     "db.used_tokens": STORE,
     "db.product": ("db.audit.events", "db.hooks"),
@@ -142,6 +150,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
             "db.factors",
             "db.used_tokens",
             "db.permissions",
+            "db.providers",
+            "db.used_tokens",
             "db.roles",
             "db.scopes",
             "db.mail",
@@ -178,6 +188,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *(
             "db.access.audit",
             "db.access.links",
+            "db.access.providers",
+            "db.providers.asserted.Asserted",
             "db.mail.tokens",
             "db.crypto.secret",
             "db.device_names",
@@ -225,9 +237,10 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *("web.forms", "web.http", "web.mail.rendering", "web.mail.samples", "web.rendering"),
         "web.settings",
         *("web.observability.metrics", "web.middleware.local_clients"),
-        "web.middleware.cross_origin.ForeignOrigin",
+        "web.middleware.cross_origin",
         "web.middleware.security_headers",
         "web.product.DashboardCard",  # for the type checker only
+        *("db.providers.answers", "db.providers.asserted.Asserted"),
     ),
     "web.mail": (
         *("db.access.outbox", "db.crypto.secret", "db.errors", "db.mail.outbox.MAIL_TYPES"),

@@ -45,7 +45,7 @@ from web.rendering.assets import load_assets
 from web.rendering.layouts import Layouts
 from web.rendering.templates import TemplatesByLanguage, make_environment
 from web.router import AppRoute, Router
-from web.routes import protected_pages, routes_for
+from web.routes import callback_paths, protected_pages, routes_for
 from web.settings.environment import InvalidSetting
 from web.settings.mail_settings import mail_domain
 from web.settings.settings import Settings
@@ -110,7 +110,11 @@ def create_app(
                 csp=build_csp(_csp_sources(settings)),
             ),
             Middleware(ErrorHandler),
-            Middleware(CrossOriginCheck, base_url=settings.base_url),
+            Middleware(
+                CrossOriginCheck,
+                base_url=settings.base_url,
+                exempt_paths=callback_paths(settings),
+            ),
             Middleware(AllowedHosts, base_url=settings.base_url),
             Middleware(RequestLimits, max_body=settings.max_body, handler_timeout=handler_timeout),
         ],

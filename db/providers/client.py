@@ -20,6 +20,7 @@ from joserfc.jwk import KeySet
 
 from db.crypto.secret import Secret
 from db.errors import ProviderRefused, ProviderUnavailable, Unavailable
+from db.providers.answers import ProviderAnswer, StartedFlow
 from db.providers.apple import make_client_secret
 from db.providers.asserted import Asserted, issue_asserted
 from db.providers.documents import Documents
@@ -35,27 +36,6 @@ MAX_CONCURRENT: Final = 10
 MAX_CODE_CHARS: Final = 4096
 ERROR_CODE: Final = re.compile(r"[a-z_]{1,40}")
 FAILURE_IS_REMEMBERED_FOR: Final = timedelta(seconds=10)
-
-
-@dataclass(frozen=True, slots=True)
-class StartedFlow:
-    """What the authorization request contained, for the check of its answer."""
-
-    nonce: str = field(repr=False)
-    verifier: Secret[str] = field(repr=False)  # of PKCE (RFC 7636)
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderAnswer:
-    """The parameters of the callback, apart from `state`. Each is empty if it was not sent.
-
-    `user` is the JSON with the name of the user, which Apple sends once.
-    """
-
-    code: str = field(default="", repr=False)
-    issuer: str = ""
-    error: str = ""
-    user: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,7 @@ class Claimant:
     claimed_at: datetime
     next_page: str
     is_remembered: bool
+    first_step: str  # `password`, or the name of the provider that the user logged in with
     client: ClientInfo = field(repr=False)
     capability: object = field(repr=False, compare=False)
 
@@ -107,11 +108,13 @@ def make_claim(
     sessions_ended_at: datetime | None,
     next_page: str,
     is_remembered: bool,
+    first_step: str = "password",
 ) -> NewClaim:
     """Returns the claim of a user whose password was verified.
 
-    `read_at` is a time before the password hash and `sessions_ended_at` were read, so that a change
-    of the password since then makes the claim void.
+    `first_step` is the name of the provider if the user logged in there. `read_at` is a time before
+    the password hash and `sessions_ended_at` were read, so that a change of the password since then
+    makes the claim void.
     """
     after = sessions_ended_at and sessions_ended_at + timedelta(microseconds=1)
     claimed_at = max(moment for moment in (read_at, after) if moment)
@@ -122,6 +125,7 @@ def make_claim(
             "at": claimed_at.timestamp(),
             "next": next_page,
             "remembered": is_remembered,
+            "first_step": first_step,
         },
     )
     return NewClaim(NewCookie(token, int(LIFETIMES["claim"].total_seconds())))
@@ -156,6 +160,7 @@ async def get_claimant(store: "Store", cookie: Secret[str] | None, client: Clien
         claimed_at,
         str(claim["next"]),
         bool(claim["remembered"]),
+        str(claim["first_step"]),
         client,
         _ISSUED,
     )

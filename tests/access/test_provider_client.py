@@ -14,8 +14,9 @@ from starlette.responses import JSONResponse, Response
 
 from db.crypto.secret import Secret
 from db.errors import ProviderRefused, ProviderUnavailable, Unavailable
+from db.providers.answers import ProviderAnswer, StartedFlow
 from db.providers.asserted import Asserted
-from db.providers.client import ProviderAnswer, ProviderClient, StartedFlow
+from db.providers.client import ProviderClient
 from db.providers.metadata import read_metadata
 from db.providers.provider import AppleKey, GitHubEndpoints, Provider
 from db.providers.transport import LimitedTransport

@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from db.access import links, login, passkey_login
+from db.access import links, login, passkey_login, providers
 from db.errors import LinkInvalid, RateLimited, Refused, Unavailable
 from db.messages import Message
 from db.sessions.claimants import NewClaim
@@ -18,6 +18,7 @@ from web.http.session import end_current_session, read_claims
 from web.rendering.flash_messages import offer_passkey, pop_flash, set_flash
 from web.rendering.form_errors import BUSY, apply_error
 from web.rendering.passkey_forms import PasskeyForm, make_login_form
+from web.rendering.provider_texts import link_text, trouble_text
 from web.rendering.responses import (
     page,
     redirect_across_login,
@@ -55,6 +56,8 @@ async def show(request: Request) -> Response:
         remember=read_choice(request),
         reason=reason,
         left=left,
+        trouble=trouble_text(request) or link_text(request),
+        providers=providers.list_links(app_state(request.scope).store),
         passkey=await _make_passkey_form(request, target),
     )
 
@@ -158,5 +161,7 @@ async def _respond_with_errors(
         remember=remember,
         reason="",
         left="",
+        trouble="",
+        providers=providers.list_links(app_state(request.scope).store),
         passkey=await _make_passkey_form(request, form.values["next"]),
     )
