@@ -11,6 +11,7 @@ from tests.browser_client import Browser, path_of, read, set_cookie_of
 from tests.conftest import Clock, TestApp
 from tests.environment import SECRET
 from tests.lying_provider import LyingProvider, serving, unsigned
+from tests.mail import enabled_outbox, link_field, open_link, receive
 from web.app import create_app
 
 
@@ -184,8 +185,9 @@ async def test_a_trusted_email_of_an_account_leads_to_its_log_in(make_app, lying
     lying.user |= {"email": "alice@example.com", "email_verified": True}
     browser = await app.browser("Charlie")
     answer = await come_back(browser, lying)
-    assert answer.headers["location"] == "/login?link=work"
-    assert "You already have an account" in (await browser.get("/login?link=work")).text
+    assert path_of(answer.headers["location"]) == "/login"
+    page = read(await browser.get(answer.headers["location"]))
+    assert "You already have an account" in page.one(id="trouble").text
     assert await app.count("identities") == 0
 
 
@@ -213,6 +215,21 @@ async def test_an_unconfirmed_account_becomes_that_of_its_email(make_app, lying)
     assert not await attacker.is_logged_in()
     assert (await attacker.log_in()).status_code == 422
     assert await app.count("users") == 1
+
+
+@pytest.mark.asvs("S24")
+async def test_the_reset_of_an_unconfirmed_account_disconnects_its_identity(make_app, lying):
+    app = await make_app(mail=enabled_outbox())
+    attacker = await app.browser("Alice")
+    await sign_up(attacker, lying)
+    owner = await app.browser("Alice")
+    await owner.post("/forgot", {"email": owner.email})
+    message = await receive(app, "reset")
+    await open_link(owner, message)
+    await owner.post("/reset", {"password": "another engine-No.9", **link_field(message)})
+    assert await app.count("identities") == 0
+    assert not await attacker.is_logged_in()
+    assert (await owner.log_in("another engine-No.9")).headers["location"] == "/dashboard"
 
 
 @pytest.mark.asvs("S24")

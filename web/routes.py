@@ -23,6 +23,7 @@ from web.endpoints import (
     forward,
     health,
     home,
+    identities,
     invitations,
     join,
     languages,
@@ -111,6 +112,9 @@ routes = [
     Members("/account/passkeys/{id}",                                   post=passkeys.rename,          name="account-passkey"),
     Members("/account/passkeys/{id}/remove",                            post=passkeys.remove,          name="account-passkey-remove", sudo="remove this passkey"),
     Members("/account/passkeys/decline",                                post=passkey_offer.decline,    name="account-passkeys-decline"),
+    Members("/account/identities",                                      post=identities.begin,         name="identities", sudo="connect another way to log in"),
+    Members("/account/identities/connect",                              post=identities.connect,       name="identities-connect", sudo="connect another way to log in"),
+    Members("/account/identities/{id}/remove",                          post=identities.remove,        name="identities-remove", sudo="remove a way to log in"),
     Members("/account/activity",              get=audit.show_own,                                      name="activity"),
     Members("/confirm",                       get=confirmation.show,   post=confirmation.submit,      name="confirm"),
     Members("/users/{slug}",                  get=users.show,                                          name="user"),
@@ -193,7 +197,10 @@ NEEDS_MAIL = {
 # With SIGNUP=invited or closed, the URL of the form says so. Links to it are only displayed if
 # `signup-check` exists.
 NEEDS_OPEN_SIGNUP = {"signup-check"}
-NEEDS_PROVIDERS = {"login-with", "login-callback", "signup-with"}
+NEEDS_PROVIDERS = {
+    *("login-with", "login-callback", "signup-with"),
+    *("identities", "identities-connect", "identities-remove"),
+}
 NEEDS_INVITATIONS = {  # With SIGNUP=closed, nobody creates an account for themselves.
     *("join", "join-link", "admin-invitations"),
     *("admin-invitation-resend", "admin-invitation-withdraw"),

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, case, func, select, update
+from sqlalchemy import and_, bindparam, case, exists, func, or_, select, update
 
 from db import accounts
 from db.audit import log as audit_log
@@ -24,7 +24,7 @@ from db.rate_limits import limiter
 from db.rate_limits.ip_networks import per_client
 from db.rate_limits.limits import FORGOT, LINK_POSTS
 from db.store import Store
-from db.tables import Instant, users
+from db.tables import Instant, identities, users
 from db.viewer import ClientInfo
 
 ENDED_LINKS: Final[tuple[Purpose, ...]] = ("verify", "reset", "change")
@@ -48,9 +48,12 @@ RESET_PASSWORD = Statement(
     .returning(users.c.id)
 )
 HAS_UNPROVEN_FACTORS = Statement(
-    select(and_(users.c.has_factor, users.c.verified_at.is_(None))).where(
-        users.c.id == bindparam("user_id")
-    )
+    select(
+        and_(
+            users.c.verified_at.is_(None),
+            or_(users.c.has_factor, exists().where(identities.c.user_id == users.c.id)),
+        )
+    ).where(users.c.id == bindparam("user_id"))
 )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Literal
 
-from sqlalchemy import Text, bindparam, case, delete, update
+from sqlalchemy import Text, bindparam, case, update
 
 from db import accounts
 from db.audit import log as audit_log
@@ -218,9 +218,6 @@ TAKE_OVER = Statement(
     )
     .returning(users.c.id, users.c.role)
 )
-DELETE_IDENTITIES = Statement(
-    delete(identities).where(identities.c.user_id == bindparam("user_id"))
-)
 
 
 def list_links(store: Store) -> list[ProviderLink]:
@@ -240,10 +237,12 @@ async def begin(
     next_page: str,
     client: ClientInfo,
     cookie: str | None,
+    sid_hash: str = "",
     is_remembered: bool = False,
 ) -> Departure:
     """Starts a log-in at a provider, without a query.
 
+    `sid_hash` is that of the session that will connect the identity, empty for a log-in.
     `cookie` is that of the flows that the browser has started before. Raises NotFound, RateLimited,
     ProviderUnavailable, and Unavailable if too many requests to the provider run.
     """
@@ -258,6 +257,7 @@ async def begin(
         provider=name,
         next_page=next_page if len(next_page) <= MAX_NEXT_PAGE_CHARS else "",
         started_at=now,
+        sid_hash=sid_hash,
         is_remembered=is_remembered,
     )
     provider_client = await store.providers.get_client(name)
@@ -272,6 +272,13 @@ async def begin(
     return Departure(url, _flow_cookie(store, flows))
 
 
+def connects(store: Store, name: str, state: str, cookie: str | None) -> bool:
+    """Returns whether a callback belongs to a flow that connects an identity to an account."""
+    flows = read_flows(store.encrypted_tokens, cookie, store.now().timestamp())
+    flow = find_flow(flows, state, name)
+    return flow is not None and bool(flow.sid_hash)
+
+
 async def finish(
     store: Store,
     name: str,
@@ -280,16 +287,18 @@ async def finish(
     *,
     client: ClientInfo,
     cookie: str | None,
+    sid_hash: str = "",
 ) -> Returned | Failed | AlreadyFinished:
     """Returns the identity that a provider has asserted, after every check.
 
     The state is used before the code is exchanged, so that of two callbacks with one state only one
-    goes on. An unknown state needs no query. Raises NotFound, RateLimited and Unavailable.
+    goes on. An unknown state needs no query. `sid_hash` is that of the session of the request.
+    Raises NotFound, RateLimited and Unavailable.
     """
     store.providers.get(name)
     flows = read_flows(store.encrypted_tokens, cookie, store.now().timestamp())
     flow = find_flow(flows, state, name)
-    if flow is None:
+    if flow is None or (flow.sid_hash and flow.sid_hash != sid_hash):
         return Failed("expired")
     if flow.is_finished:
         return AlreadyFinished()
@@ -419,7 +428,6 @@ async def take_over(
             user_id, role = str(found[0][0]), str(found[0][1])
             ended = await end_all_sessions(store, user_id)
             await delete_factors(store, user_id)
-            await store.count(DELETE_IDENTITIES(user_id=user_id))
             await delete_tokens(store, user_id, ENDED_LINKS)
             await delete_unsent(store, user_id, ["verify", "exists", "reset", "change", "locked"])
             if not await insert_identity(store, user_id, asserted):

@@ -34,6 +34,8 @@ Event = Literal[
     "recovery.use",
     "recovery.renew",
     "confirm",
+    "identity.link",
+    "identity.unlink",
     "identity.take-over",
     "provider",
     "role.create",
@@ -175,6 +177,17 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
         "Confirm identity",
         own="confirmed that it's you",
         own_refused="tried to confirm that it's you, and failed",
+    ),
+    "identity.link": EventTexts(
+        "Connect a provider",
+        own="connected {provider} to your account",
+        own_refused="could not connect {provider}: another account has this identity",
+        note="{provider}",
+    ),
+    "identity.unlink": EventTexts(
+        "Disconnect a provider",
+        own="disconnected {provider} from your account",
+        note="{provider}",
     ),
     "identity.take-over": EventTexts(
         "Take over an unconfirmed account",

@@ -19,7 +19,8 @@ MAX_NEXT_PAGE_CHARS: Final = 500  # Three flows must fit into one cookie.
 class Flow:
     """A started log-in. `started_at` is in seconds since 1970.
 
-    `is_finished` is true if its callback has succeeded; a second one then changes nothing.
+    `sid_hash` is that of the session that will connect the identity to its account, empty for a
+    log-in. `is_finished` is true if its callback has succeeded; a second one then changes nothing.
     """
 
     state: str = field(repr=False)
@@ -28,6 +29,7 @@ class Flow:
     provider: str
     next_page: str
     started_at: float
+    sid_hash: str = field(default="", repr=False)
     is_remembered: bool = False
     is_finished: bool = False
 

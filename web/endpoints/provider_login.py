@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -20,7 +19,9 @@ from web.http.provider_cookies import keep_identity, read_flow_cookie, set_flow_
 from web.http.redirects import carried_page, safe_page
 from web.http.remember import read_choice
 from web.http.session import is_prefetch, is_session_live, read_claims
+from web.http.sudo import sid_hash
 from web.middleware.cross_origin import ForeignOrigin, require_own_origin
+from web.rendering.provider_texts import login_to_connect, trouble_url
 from web.rendering.responses import (
     depart,
     page,
@@ -107,23 +108,29 @@ async def finish_form(request: Request) -> Response:
 
 async def _finish(request: Request, parameters: Mapping[str, str]) -> Response:
     store, client = app_state(request.scope).store, get_client_info(request)
-    claims = read_claims(request.scope)
-    if claims is not None and await is_session_live(request):
+    claims, cookie = read_claims(request.scope), read_flow_cookie(request)
+    state = _parameter(parameters, "state")
+    is_connection = providers.connects(store, _name(request), state, cookie)
+    if not is_connection and claims is not None and await is_session_live(request):
         # Another tab has logged in since, or this is a second callback of the same log-in.
         return RedirectResponse(url_path(request, "dashboard"), 303)
     result = await providers.finish(
         store,
         _name(request),
-        _parameter(parameters, "state"),
+        state,
         ProviderAnswer(*(_parameter(parameters, name) for name in PARAMETERS[1:])),
         client=client,
-        cookie=read_flow_cookie(request),
+        cookie=cookie,
+        sid_hash=sid_hash(request) if claims else "",
     )
     if isinstance(result, AlreadyFinished):
         return _redirect_to_login(request, "expired")
     if isinstance(result, Failed):
         return _redirect_to_login(request, result.trouble)
     set_flow_cookie(request, result.cookie)
+    if is_connection:
+        keep_identity(request, result.asserted)
+        return RedirectResponse(f"{url_path(request, 'account-security')}?connect=1", 303)
     return await _log_in(request, result)
 
 
@@ -151,7 +158,8 @@ def _respond_to_unknown(request: Request, unknown: UnknownIdentity) -> Response:
     """Redirects a user whose identity no account has: to the log-in, or to a form to sign up."""
     state, name = app_state(request.scope), _name(request)
     if unknown.email_owner == "confirmed":
-        return RedirectResponse(f"{url_path(request, 'login')}?link={name}", 303)
+        keep_identity(request, unknown.asserted)
+        return RedirectResponse(login_to_connect(request, name), 303)
     provider = providers.get_provider(state.store, name)
     is_open = state.settings.sign_up.mode == "open" and provider.allows_sign_up
     if not is_open and unknown.email_owner == "none":
@@ -161,8 +169,11 @@ def _respond_to_unknown(request: Request, unknown: UnknownIdentity) -> Response:
 
 
 def _redirect_to_login(request: Request, trouble: Trouble) -> Response:
-    query = urlencode({"trouble": trouble, "with": _name(request)})
-    return redirect_across_login(request, to=f"{url_path(request, 'login')}?{query}")
+    """Redirects to the page that says what went wrong: for users who are logged in, that of their
+    account.
+    """
+    page_name = "login" if read_claims(request.scope) is None else "account-security"
+    return redirect_across_login(request, to=trouble_url(request, page_name, trouble))
 
 
 def _name(request: Request) -> str:

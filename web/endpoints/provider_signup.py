@@ -18,7 +18,7 @@ from web.http.client_info import get_client_info
 from web.http.provider_cookies import delete_identity, find_identity
 from web.http.redirects import default_page
 from web.rendering.form_errors import BUSY, EMAIL_TAKEN, apply_error, refuse_other_domains
-from web.rendering.provider_texts import provider_label
+from web.rendering.provider_texts import login_to_connect, provider_label, trouble_url
 from web.rendering.responses import (
     page,
     redirect_across_login,
@@ -42,8 +42,7 @@ async def show(request: Request) -> Response:
         return _redirect_to_login(request, "expired")
     owner = await providers.find_email_owner(app_state(request.scope).store, asserted)
     if owner == "confirmed":
-        to = f"{url_path(request, 'login')}?link={_name(request)}"
-        return RedirectResponse(to, 303)
+        return RedirectResponse(login_to_connect(request, _name(request)), 303)
     form = _blank_form(asserted)
     return page(
         request, "providers/finish_page.html", TITLE, **_context(request, asserted, form, owner)
@@ -144,8 +143,7 @@ async def _respond_with_errors(
 
 
 def _redirect_to_login(request: Request, trouble: str) -> Response:
-    to = f"{url_path(request, 'login')}?trouble={trouble}&with={_name(request)}"
-    return redirect_across_login(request, to=to)
+    return redirect_across_login(request, to=trouble_url(request, "login", trouble))
 
 
 def _name(request: Request) -> str:

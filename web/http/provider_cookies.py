@@ -18,11 +18,14 @@ def set_flow_cookie(request: Request, cookie: NewCookie) -> None:
     queue_cookie(request.scope, "flow", cookie)
 
 
-def find_identity(request: Request, provider: str) -> Asserted | None:
-    """Returns the verified identity of this provider that waits for its user's decision."""
+def find_identity(request: Request, provider: str = "") -> Asserted | None:
+    """Returns the verified identity that waits for its user's decision; None if there is none, or
+    it is of another provider than the given one.
+    """
     store = app_state(request.scope).store
     asserted = providers.find_kept_identity(store, read_cookie(request.scope, "identity"))
-    return asserted if asserted is not None and asserted.provider == provider else None
+    is_wanted = asserted is not None and provider in ("", asserted.provider)
+    return asserted if is_wanted else None
 
 
 def keep_identity(request: Request, asserted: Asserted) -> None:

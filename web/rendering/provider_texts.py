@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 
 from db.messages import Message
+from web.rendering.responses import url_path
 from web.state import app_state
 
 DEFAULT_LABEL: Final = Message("The provider")
@@ -14,6 +16,10 @@ TROUBLES: Final[Mapping[str, Message]] = {
     "expired": Message("That took too long, or it started in another browser. Try again."),
     "refused": Message("{label} didn't finish the log-in. Try again, or log in another way."),
     "down": Message("{label} isn't answering. Try again in a minute, or log in another way."),
+    "taken": Message(
+        "This {label} account is connected to another account here. Disconnect it there first."
+    ),
+    "many": Message("Your account has too many connections. Disconnect one first."),
     "closed": Message("This {label} account can't log in here. Ask an administrator."),
 }
 
@@ -34,8 +40,21 @@ def link_text(request: Request) -> str:
     if not label:
         return ""
     return Message(
-        "You already have an account with the email of this {label} account. Log in as usual."
+        "You already have an account with this email. Log in as usual, and we'll offer to "
+        "connect {label}."
     ).format(label=label)
+
+
+def trouble_url(request: Request, page_name: str, trouble: str) -> str:
+    """Returns the URL of a page that displays the sentence of this trouble."""
+    query = urlencode({"trouble": trouble, "with": request.path_params["provider"]})
+    return f"{url_path(request, page_name)}?{query}"
+
+
+def login_to_connect(request: Request, name: str) -> str:
+    """Returns the URL of the log-in that leads to the form which connects the kept identity."""
+    target = f"{url_path(request, 'account-security')}?connect=1"
+    return f"{url_path(request, 'login')}?{urlencode({'link': name, 'next': target})}"
 
 
 def provider_label(request: Request, name: str) -> str:
