@@ -1,6 +1,8 @@
 """Tests of log-in and sign-up with an identity provider that lies if a test wants it to."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,7 +11,7 @@ from starlette.responses import JSONResponse
 
 from tests.browser_client import Browser, path_of, read, set_cookie_of
 from tests.conftest import Clock, TestApp
-from tests.environment import SECRET
+from tests.environment import SECRET, environ_of
 from tests.lying_provider import LyingProvider, serving, unsigned
 from tests.mail import enabled_outbox, link_field, open_link, receive
 from web.app import create_app
@@ -439,3 +441,22 @@ async def test_a_log_in_needs_few_statements(app, known, lying):
     before = app.statements
     await known.get(callback)
     assert app.statements - before <= 9
+
+
+# The start of the program.
+
+
+@pytest.mark.parametrize("providers", ["", "work"])
+def test_no_client_is_imported_before_a_provider_is_used(lying, tmp_path, providers):
+    code = (
+        "import sys; from pathlib import Path; from web.app import create_app; "
+        "from web.settings.settings import read_settings; import os; "
+        "create_app(read_settings(os.environ, data=Path(os.environ['DATA']))); "
+        "print([name for name in sys.modules if name.partition('.')[0] in ('authlib', 'httpx2')])"
+    )
+    environ = environ_of(tmp_path / "latchkey.db", **lying.settings, DATA=str(tmp_path))
+    environ["PROVIDERS"] = providers
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
