@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, delete, exists, func, literal, or_, select, update
+from sqlalchemy import Text, bindparam, case, delete, exists, func, literal, or_, select, update
 
 from db.audit import log as audit_log
 from db.audit.events import Event
@@ -151,6 +151,17 @@ CONFIRM_EMAIL = Statement(
     .values(verified_at=func.coalesce(users.c.verified_at, bindparam("now", type_=Instant)))
     .returning(users.c.id)
 )
+_now = bindparam("now", type_=Instant)
+_browser_language = bindparam("browser_language", type_=Text)
+# The columns that every log-in changes.
+LOGIN_VALUES: Final = {
+    "previous_login_at": users.c.last_login_at,
+    # Keeps the later of the two times, since the clock of another host may be ahead.
+    "last_login_at": case((users.c.last_login_at > _now, users.c.last_login_at), else_=_now),
+    "browser_language": case(
+        (_browser_language == "", users.c.browser_language), else_=_browser_language
+    ),
+}
 SET_PASSWORD = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id"))

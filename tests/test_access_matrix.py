@@ -16,12 +16,13 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from db.crypto.passwords import Passwords
+from db.sessions.claimants import make_claim
 from tests.browser_client import HTMX, IPHONE, PASSWORD, Browser
 from tests.conftest import TestApp
 from web.middleware.guard import RouteAccess
 
 TABLE = Path(__file__).parent / "access_matrix.txt"
-ACTORS = ("anonymous", "revoked", "disabled", "user", "admin")
+ACTORS = ("anonymous", "claimant", "revoked", "disabled", "user", "admin")
 NEW = "another-No.7 by the sea"
 FIELDS = {
     "/signup": {"name": "Zoe", "email": "zoe@example.com", "password": PASSWORD},
@@ -31,12 +32,9 @@ FIELDS = {
     "/account/check/{field}": {"name": "Changed"},
     "/language": {"language": "de"},
     "/account/language": {"language": "de"},
-    "/account/email": {"email": "changed@example.com", "current_password": PASSWORD},
+    "/account/email": {"email": "changed@example.com"},
     "/forgot": {"email": "grace@example.com"},
     "/account/password": {"current_password": PASSWORD, "password": NEW},
-    "/account/data": {"current_password": PASSWORD},
-    "/account/delete": {"current_password": PASSWORD},
-    "/admin/users/{id}/data": {"current_password": PASSWORD},
     "/admin/users/{id}/delete": {"sure": "yes"},
     "/admin/add": {"name": "Zoe", "email": "zoe@example.com", "role": "user"},
     "/admin/invitations": {"email": "zoe@example.com", "role": "user"},
@@ -52,7 +50,6 @@ FIELDS = {
     "/account/tokens": {
         "name": "Backup",
         "days": "30",
-        "current_password": PASSWORD,
         "scope-account:read": "yes",
     },
     "/admin/roles": {"name": "writer", "label": "Writer"},
@@ -82,6 +79,7 @@ async def actors(
     The requests name the page, the device and the account of Bob, who makes no request himself.
     """
     browsers = {"anonymous": anonymous, "user": alice, "admin": ada}
+    browsers["claimant"] = await claimant_of(app, alice)
     browsers["revoked"] = await app.sign_up_user("Grace")
     browsers["disabled"] = await app.sign_up_user("Dorothy")
     await replace(await app.browser("Alice"), user_agent=IPHONE).log_in()
@@ -95,6 +93,22 @@ async def actors(
     for table in TABLES:
         await app.change(f"CREATE TABLE {table}_before AS SELECT * FROM {table}")
     return browsers
+
+
+async def claimant_of(app: TestApp, user: Browser) -> Browser:
+    """Returns a browser whose user has verified the password, and owes the second step."""
+    browser = await app.browser("Alice")
+    claim = make_claim(
+        app.store,
+        (await app.viewer_of(user)).id,
+        read_at=app.clock(),
+        sessions_ended_at=None,
+        next_page="",
+        is_remembered=False,
+    )
+    cookie = claim.cookie.value.reveal()
+    browser.client.cookies.set("claim", cookie, domain="localhost.local", path="/")
+    return browser
 
 
 async def path_for_bob(app: TestApp, route: Route) -> str:
@@ -149,7 +163,8 @@ async def cell(app: TestApp, actor: Browser, method: str, route: Route) -> str:
 
     A star marks a request that changed stored data.
     """
-    path, cookie, results = await path_for_bob(app, route), actor.cookie, []
+    path, results = await path_for_bob(app, route), []
+    cookies = [*actor.client.cookies.jar]
     for headers in ({}, HTMX):
         answer = await actor.request(
             method, path, FIELDS.get(route.path) if method in UNSAFE else None, **headers
@@ -158,7 +173,9 @@ async def cell(app: TestApp, actor: Browser, method: str, route: Route) -> str:
         results.append(summarize(answer) + ("*" if changed else ""))
         if changed:
             await restore_tables(app)
-        actor.cookie = cookie
+        actor.client.cookies.clear()
+        for cookie in cookies:
+            actor.client.cookies.jar.set_cookie(cookie)
     return results[0] if results[0] == results[1] else " ".join(results)
 
 
@@ -177,6 +194,8 @@ async def lines_of(app: TestApp, actors: dict[str, Browser], *wanted: Route) -> 
     for method, route in routes_of(app):
         if not wanted or route in wanted:
             access = route.access_text if hasattr(route, "access") else "UNDECLARED"
+            if app.asgi_app.router.needs_confirmation(await path_for_bob(app, route), method):
+                access += ", sudo"
             lines.append(f"{method} {route.path} ({access})")
             lines += [
                 f"    {name:9} {await cell(app, actors[name], method, route)}" for name in ACTORS
@@ -216,13 +235,15 @@ async def test_an_undeclared_route_appears_in_the_access_matrix(
 @pytest.mark.asvs("S04")
 def test_the_access_matrix_denies_callers_without_a_session() -> None:
     """Checks the committed file itself, because a mistake could have been committed with it."""
-    table = re.findall(r"^(\w+) (\S+) \((\w+)\)\n((?:    .*\n)+)", TABLE.read_text(), re.M)
+    table = re.findall(
+        r"^(\w+) (\S+) \((\w+)(?:, sudo)?\)\n((?:    .*\n)+)", TABLE.read_text(), re.M
+    )
     assert len(table) > 25
     for method, path, access, rows in table:
         cells = dict(line.split(maxsplit=1) for line in rows.splitlines())
         assert [*cells] == [*ACTORS]
         if access in (RouteAccess.MEMBERS.value, RouteAccess.ADMINS.value):
-            for caller in ("anonymous", "revoked", "disabled"):
+            for caller in ("anonymous", "claimant", "revoked", "disabled"):
                 denied = re.fullmatch(
                     r"(303>/login(-cookie)? )?401(>/login)?(-cookie)?", cells[caller]
                 )

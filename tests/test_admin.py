@@ -417,7 +417,10 @@ async def test_a_promoted_user_is_an_admin_with_the_old_cookie(
     assert (answer.status_code, answer.headers["location"]) == (303, "/admin/users")
     page = await alice.get("/admin/users")
     assert (page.status_code, alice.cookie != attacker.cookie) == (200, True)
-    assert (await act(app, attacker, "Ada", "role", role="user")).status_code == 303
+    assert (await attacker.get("/admin/users")).status_code == 200
+    # The session is that of an administrator, but the confirmation is not in the cookie.
+    assert (await act(app, attacker, "Ada", "role", role="user")).status_code == 403
+    assert (await act(app, alice, "Ada", "role", role="user")).status_code == 303
     assert await app.rows("SELECT name FROM users WHERE role = 'admin'") == [("Alice",)]
 
 

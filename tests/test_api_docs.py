@@ -6,7 +6,7 @@ from pathlib import Path
 from string import Template
 
 from db.scopes import SCOPES
-from tests.browser_client import PASSWORD, Browser, read
+from tests.browser_client import Browser, read
 from tests.conftest import TestApp
 
 PAGE = Path(__file__).parent.parent / "docs" / "api.md"
@@ -41,7 +41,7 @@ async def test_the_commands_of_the_page_about_the_api_succeed(
     app: TestApp, ada: Browser, bob: Browser
 ) -> None:
     await (await app.browser("Ada")).log_in()
-    fields = {"name": "Program", "days": "7", "current_password": PASSWORD}
+    fields = {"name": "Program", "days": "7"}
     scopes = {f"scope-{scope}": "yes" for scope in SCOPES}
     token = read(await ada.post("/account/tokens", fields | scopes)).one(id="new-token").text
     ((session_id,),) = await app.rows(

@@ -207,7 +207,6 @@ async def test_tokens_are_listed_without_their_value_and_deleted(
     fields = {
         "name": "Backup",
         "days": "7",
-        "current_password": PASSWORD,
         "scope-account:read": "y",
     }
     await alice.post("/account/tokens", fields)

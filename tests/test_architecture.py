@@ -168,7 +168,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     "db.maintenance": (
         *("db.sessions", "db.rate_limits", "db.audit", "db.database", "db.product"),
-        *STORE,
+        *("db.factors.rekey", *STORE),
     ),
     "web.settings": (
         "db.crypto.secret",

@@ -164,7 +164,7 @@ CHANGES: dict[str, tuple[Action, Entry]] = {
     ),
     "log-in": (
         lambda users: users.charlie.post("/login", ALICE),
-        Entry("login", session="charlie"),
+        Entry("login", detail={"with": "password"}, session="charlie"),
     ),
     "sign-up": (
         lambda users: users.charlie.sign_up(),
@@ -189,6 +189,10 @@ REFUSED_ATTEMPTS: dict[str, tuple[Action, Entry]] = {
     "password": (
         post("/account/password", current_password=WRONG, password=NEW),
         Entry("password.change", "refused"),
+    ),
+    "confirmation": (
+        post("/confirm", password=WRONG),
+        Entry("confirm", "refused"),
     ),
     "an administrator's page": (
         lambda users: users.alice.get("/admin/users"),
@@ -497,7 +501,7 @@ async def test_activity_describes_events_in_plain_words(users: Users) -> None:
         "Someone tried to sign up with your email Refused",
         "Someone tried to log in to your account Refused",
         "Someone tried to log in to your account Refused",
-        "You logged in",
+        "You logged in with your password",
         "You created your account",
     ]
     assert (await activity(users.bob))[0] == "An administrator added you to the team Harbour"
@@ -601,7 +605,8 @@ async def test_activity_is_paginated(app: TestApp) -> None:
         }
         assert ("next" in links, "prev" in links) == (more, page != "")
         assert all(re.fullmatch(r"/account/activity\?page=[1-3]", href) for href in links.values())
-    assert (len(seen), seen[0], seen[-1]) == (53, "You logged in", "You created your account")
+    assert (len(seen), seen[0]) == (53, "You logged in with your password")
+    assert seen[-1] == "You created your account"
     assert "No older entries" in (await alice.get("/account/activity?page=4")).text
     for invalid in ("?page=0", "?page=-1", "?page=x", "?page=%00", "?page=9999999999999999999"):
         assert await activity(alice, invalid) == seen[:25], invalid
@@ -640,5 +645,14 @@ def test_every_event_of_the_registry_is_tested() -> None:
         "token.create",
         "token.revoke",
     }  # see tests/test_roles.py and tests/test_access_tokens.py
+    tested |= {
+        "confirm",
+        "factor",
+        "factor.add",
+        "factor.remove",
+        "factor.reset",
+        "recovery.renew",
+        "recovery.use",
+    }  # see tests/test_second_step.py, test_factors_of_accounts.py and those of each second step
     tested |= MAIL_EVENTS | ACCOUNT_EVENTS | OPERATOR_EVENTS
     assert tested == set(EVENT_TEXTS)

@@ -101,7 +101,7 @@ async def test_the_audit_page_filters_by_text_event_and_outcome(users: Users) ->
     }
     team, refused = "Change teaminto Harbour", "Log in Refused"
     assert labels == {
-        "q=ALICE": [team, refused, "Log in", "Sign up"],
+        "q=ALICE": [team, refused, "Log inpassword", "Sign up"],
         "q=bob@example": ["Administrators' page Refused", "Sign up"],
         "q=192.0.2.": [
             row[0]
@@ -265,7 +265,7 @@ async def test_a_name_filters_by_its_person(users: Users) -> None:
     page = read(await users.ada.get(link.attrs["href"]))
     assert [row[0] for row in rows_of(page)] == [
         "Change teaminto Harbour",
-        "Log in",
+        "Log inpassword",
         "Sign up",
     ]
     assert page.one("input", name="person").attrs["value"] == alice_id
@@ -331,8 +331,8 @@ async def test_logins_that_differ_are_rows_of_their_own(users: Users) -> None:
         await user.log_in()
     rows = await search_entries(users, "event=login")
     assert [row[:2] for row in rows[:4]] == [
-        ["Log in", "Alice"],
-        ["Log in", "Bob"],
+        ["Log inpassword", "Alice"],
+        ["Log inpassword", "Bob"],
         ["Log in Refused", "Not logged in"],
         ["Log in Refused", "Not logged in"],
     ]

@@ -145,7 +145,7 @@ async def test_the_dashboard_counts_access_tokens_if_there_are_any(
 ) -> None:
     assert "Access tokens" not in read(await alice.get("/dashboard")).text
     fields = {"name": "Backup", "scope-account:read": "yes", "days": "30"}
-    answer = await alice.post("/account/tokens", fields | {"current_password": alice.password})
+    answer = await alice.post("/account/tokens", fields)
     assert answer.status_code == 200
     shown = state_of(await alice.get("/dashboard"), "Access tokens")
     assert shown == "One program can act as you"
@@ -283,7 +283,7 @@ async def test_figures_link_to_what_they_count(ada: Browser) -> None:
 async def test_deleted_accounts_count_for_the_week_before(app: TestApp, ada: Browser) -> None:
     """The account is a week old, because a deletion takes seven days."""
     alice = await app.sign_up_user("Alice")
-    await alice.post("/account/delete", {"current_password": alice.password} | {"sure": "yes"})
+    await alice.post("/account/delete", {"sure": "yes"})
     app.clock.move(days=8)
     await prune(app.store)
     await ada.log_in()

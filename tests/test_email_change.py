@@ -21,7 +21,7 @@ from tests.mail import (
 NEW = "alice@new.example"
 DEAD = "This link was used already, has expired, or was replaced by a newer mail."
 BOTH_REQUEST_TYPES = pytest.mark.parametrize("send", [Browser.post, Browser.post_fragment])
-ASK = {"email": NEW, "current_password": PASSWORD}
+ASK = {"email": NEW}
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ async def test_the_account_page_has_a_form_for_the_email(app: TestApp, alice: Br
     fields = {
         field.attrs["id"]: field.attrs["autocomplete"] for field in form.all("input", id=True)
     }
-    assert fields == {"email-email": "email", "email-current_password": "current-password"}
+    assert fields == {"email-email": "email"}
     assert page.all(id="pending-email") == []
 
 
@@ -89,8 +89,6 @@ async def test_an_htmx_request_returns_the_pending_email_and_a_toast(alice: Brow
     [
         ({"email": "alice@"}, "email", "Please enter a valid email."),
         ({"email": " ALICE@example.com"}, "email", "This is already your email."),
-        ({"current_password": ""}, "current_password", "Please enter your password."),
-        ({"current_password": "wrong-1"}, "current_password", "This is not your current password."),
     ],
 )
 async def test_a_refused_request_keeps_the_typed_email_and_sends_nothing(

@@ -59,6 +59,11 @@ async def factors(app: TestApp) -> tuple[int, int, int, bool]:
     return counts[0], counts[1], counts[2], bool(has_factor)
 
 
+async def resets(app: TestApp) -> int:
+    """Returns how many entries of the audit log report removed second steps."""
+    return len(await app.rows("SELECT 1 FROM audit WHERE event = 'factor.reset'"))
+
+
 async def reset_password(app: TestApp, user: Browser) -> Browser:
     """Chooses a new password by mail in a new browser, and returns it."""
     browser = await app.browser("Alice", password=NEW)
@@ -84,6 +89,7 @@ async def test_a_reset_keeps_the_second_steps_and_the_log_in_asks(
     before = await factors(app)
     browser = await reset_password(app, confirmed)
     assert await factors(app) == before == (1, 1, 10, True)
+    assert await resets(app) == 0
     assert (await browser.log_in()).headers["location"] == "/login/factor"
     assert not await browser.is_logged_in()
     assert (await browser.post("/login/factor", {"code": factor.code()})).status_code == 303
@@ -107,6 +113,7 @@ async def test_the_first_proof_of_an_email_removes_all_second_steps(
     assert (await other.log_in()).status_code == 422
     assert attacker.recovery_codes
     assert not await alice.is_logged_in()
+    assert await resets(app) == 1
 
 
 @pytest.mark.asvs("S24")
@@ -201,6 +208,7 @@ async def test_a_lock_removes_what_was_added_since_its_mail_and_keeps_the_rest(
     await set_up_app(app, confirmed)
     await lock(app, "new-device")
     assert await factors(app) == (1, 0, 0, True)
+    assert await resets(app) == 1
     app.clock.move(seconds=1)
     assert (await log_in_with(await app.browser("Alice"), intruder)).status_code == 422
     assert (await log_in_with(await app.browser("Alice"), own)).status_code == 303
@@ -223,6 +231,7 @@ async def test_a_lock_after_a_failed_second_step_keeps_the_second_steps(
     assert "removes the passkeys and the authenticator app that were added since our mail" in text
     await lock(app, "second-step")
     assert await factors(app) == (0, 1, 10, True)
+    assert await resets(app) == 0
     answer = await intruder.post("/login/factor", {"code": factor.code()})
     assert answer.headers["location"] == "/login?again=1"
     assert (await intruder.log_in()).status_code == 422

@@ -42,7 +42,7 @@ BOUNDED = settings(
 
 # These end the session or the token of the other requests.
 ENDS_THE_SESSION = ("revoke-all-sessions", "revoke-other-sessions")
-FORM = {"name": "Program", "days": "7", "current_password": PASSWORD}
+FORM = {"name": "Program", "days": "7"}
 
 
 @dataclass

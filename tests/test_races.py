@@ -17,6 +17,7 @@ from db.sessions.lifecycle import end_session, get_viewer, start_session
 from db.tables import SCHEMA
 from db.viewer import UNKNOWN_CLIENT, require_admin
 from tests.browser_client import PASSWORD, Browser, read, set_cookie_of
+from tests.confirmations import confirmed
 from tests.conftest import TestApp
 from tests.databases import DATABASE_TYPES
 
@@ -158,7 +159,7 @@ async def test_concurrent_role_changes_leave_at_least_one_administrator(
     for _ in range(6):
         await app.change("UPDATE users SET role = 'user' WHERE id <> (SELECT max(id) FROM users)")
         changes = [
-            admin.change_user_role(one, two.id, role)
+            admin.change_user_role(confirmed(one), two.id, role)
             for one in admins
             for two in admins
             for role in BUILT_IN_ROLES
@@ -168,7 +169,7 @@ async def test_concurrent_role_changes_leave_at_least_one_administrator(
         assert await app.rows("SELECT id FROM users WHERE role = 'admin'") != []
         await app.change("UPDATE users SET role = 'admin'")
     disabling = [
-        admin.disable(one, two.id)
+        admin.disable(confirmed(one), two.id)
         for one, two in zip(admins, [*admins[1:], admins[0]], strict=True)
     ]
     outcomes = await asyncio.gather(*disabling, return_exceptions=True)
@@ -202,9 +203,9 @@ async def test_a_demoted_admin_cannot_undo_the_demotion(
     for number in range(ROUNDS):
         demotion, undoing, promotion = await run_concurrently(
             number,
-            admin.change_user_role(other_admin, rogue.id, "user"),
-            admin.change_user_role(rogue, rogue.id, "admin"),
-            admin.change_user_role(rogue, bob_id, "admin"),
+            admin.change_user_role(confirmed(other_admin), rogue.id, "user"),
+            admin.change_user_role(confirmed(rogue), rogue.id, "admin"),
+            admin.change_user_role(confirmed(rogue), bob_id, "admin"),
         )
         assert demotion == "admin"
         assert {type(undoing), type(promotion)} <= {str, Forbidden}
@@ -226,7 +227,9 @@ async def test_a_disabled_admin_cannot_undo_the_disabling(
     for number in range(ROUNDS):
         rogue = require_admin(await app.viewer_of(browser))
         disabling, enabling = await run_concurrently(
-            number, admin.disable(other_admin, rogue.id), admin.enable(rogue, rogue.id)
+            number,
+            admin.disable(confirmed(other_admin), rogue.id),
+            admin.enable(confirmed(rogue), rogue.id),
         )
         assert (disabling, type(enabling) in (bool, NotLoggedIn)) == (None, True)
         assert await app.rows("SELECT name FROM users WHERE disabled_at IS NOT NULL") == [
@@ -276,11 +279,15 @@ async def test_concurrent_changes_of_the_same_users_do_not_deadlock(
     for number in range(ROUNDS // 10):
         outcomes = await asyncio.gather(
             *[
-                admin.change_team(one, two.id, f"{one.id} {number}"[:40])
+                admin.change_team(confirmed(one), two.id, f"{one.id} {number}"[:40])
                 for one in admins
                 for two in admins
             ],
-            *[admin.change_user_role(one, two.id, "admin") for one in admins for two in admins],
+            *[
+                admin.change_user_role(confirmed(one), two.id, "admin")
+                for one in admins
+                for two in admins
+            ],
             *[account.change_profile(one, phone=str(number)) for one in admins],
             *[devices.revoke_others(one) for one in admins],
             *[(await app.browser(user.name)).log_in() for user in browsers],

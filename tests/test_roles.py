@@ -18,6 +18,7 @@ from db.sessions.lifecycle import require_right
 from db.viewer import Admin, Viewer
 from tests.browser_client import HTMX, PASSWORD, Browser, read
 from tests.commands import run_command
+from tests.confirmations import confirmed
 from tests.conftest import SECRET, TestApp
 from web.http.session import verify_session
 from web.middleware.guard import RouteAccess
@@ -208,9 +209,9 @@ async def test_a_demoted_administrator_changes_no_role(
     await app.change_role(await app.admin("Grace"), "admin")
     await app.change_role(ada, "user")
     for change in (
-        roles.create_role(admin, "editor", "Editor", ()),
-        roles.change_role(admin, "user", None, ("a:b",)),
-        roles.delete_role(admin, "editor"),
+        roles.create_role(confirmed(admin), "editor", "Editor", ()),
+        roles.change_role(confirmed(admin), "user", None, ("a:b",)),
+        roles.delete_role(confirmed(admin), "editor"),
     ):
         with pytest.raises(Forbidden):
             await change
@@ -279,10 +280,10 @@ async def test_a_deletion_and_a_grant_of_one_role_never_both_succeed(
 ) -> None:
     bob_id = await id_of(app, "Bob")
     for _ in range(5):
-        await roles.create_role(admin, "editor", "Editor", ("a:b",))
+        await roles.create_role(confirmed(admin), "editor", "Editor", ("a:b",))
         outcomes = await asyncio.gather(
-            administration.change_user_role(admin, bob_id, "editor"),
-            roles.delete_role(admin, "editor"),
+            administration.change_user_role(confirmed(admin), bob_id, "editor"),
+            roles.delete_role(confirmed(admin), "editor"),
             return_exceptions=True,
         )
         assert {type(outcome) for outcome in outcomes} in (

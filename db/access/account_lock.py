@@ -76,8 +76,7 @@ async def lock_account(
         consumed = await consume_token(store, "not-me", known)
         user: _User = (await store.all(USER(user_id=consumed.user_id)))[0]
         email = await _take_email_back(store, consumed, user)
-        if user.has_factor:
-            await _delete_new_factors(store, consumed, user)
+        are_deleted = user.has_factor and await _delete_new_factors(store, consumed, user)
         ended = await accounts.end_access_after_reset(store, consumed.user_id, email)
         await accounts.withdraw_invitations(store, consumed.user_id)
         await delete_tokens_of_locked_account(store, consumed)
@@ -90,6 +89,8 @@ async def lock_account(
             facts={"until": until(store, "reset")},
         )
         actor = user_actor(consumed.user_id, client)
+        if are_deleted:
+            await audit_log.record(store, "factor.reset", actor)
         await audit_log.record(store, "account.lock", actor, {"ended": ended})
 
 
@@ -111,11 +112,11 @@ async def _take_email_back(store: Store, consumed: Token, user: _User) -> str:
     return email
 
 
-async def _delete_new_factors(store: Store, consumed: Token, user: _User) -> None:
+async def _delete_new_factors(store: Store, consumed: Token, user: _User) -> bool:
     """Deletes the second steps since the mail of the link, or all if nobody had proved before that
-    the email is theirs.
+    the email is theirs. Returns whether there were any.
     """
     if user.verified:
-        await delete_factors_since(store, consumed.user_id, consumed.created_at)
-    else:
-        await delete_factors(store, consumed.user_id)
+        return await delete_factors_since(store, consumed.user_id, consumed.created_at)
+    await delete_factors(store, consumed.user_id)
+    return True

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ScalarSelect, bindparam, exists, func, select
+from sqlalchemy import bindparam, exists, func, select
 
 from db.access.current_password import verify_current_password
 from db.audit import log as audit_log
@@ -20,7 +20,7 @@ from db.engine.statement import Statement
 from db.errors import NotLoggedIn
 from db.factors import limits, passkeys, verification
 from db.factors.passkeys import Ceremony
-from db.factors.totp import StoredApp
+from db.factors.totp import StoredApp, app_column
 from db.factors.verification import GivenFactor, PreparedFactor
 from db.rate_limits import limiter
 from db.rate_limits.limits import CONFIRM
@@ -76,20 +76,15 @@ class Confirmed:
     codes_left: int | None = None
 
 
-def _of_app(column: Column[Any]) -> ScalarSelect[Any]:
-    own_app = totp.c.user_id == users.c.id
-    return select(column).where(own_app).correlate(users).scalar_subquery()
-
-
 # `get_viewer` takes this as its `preload`, so that one statement reads the session and the options.
 PRELOAD = pick(
     ConfirmationOptions,
     users,
     has_password=users.c.password_hash != LOCKED_HASH,
     has_passkey=exists().where(passkey_rows.c.user_id == users.c.id),
-    app_secret=_of_app(totp.c.secret),
-    app_kid=_of_app(totp.c.kid),
-    app_last_step=_of_app(totp.c.last_step),
+    app_secret=app_column(totp.c.secret),
+    app_kid=app_column(totp.c.kid),
+    app_last_step=app_column(totp.c.last_step),
     recovery_code_count=select(func.count())
     .select_from(recovery_codes)
     .where(recovery_codes.c.user_id == users.c.id)

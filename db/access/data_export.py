@@ -22,7 +22,18 @@ from db.rate_limits import limiter
 from db.rate_limits.limits import DATA_DOWNLOAD
 from db.sessions.lifecycle import require_right
 from db.sessions.sudo import Sudo
-from db.tables import access_tokens, audit, invitations, outbox, sessions, tokens, users
+from db.tables import (
+    access_tokens,
+    audit,
+    invitations,
+    outbox,
+    passkeys,
+    recovery_codes,
+    sessions,
+    tokens,
+    totp,
+    users,
+)
 from db.viewer import Admin, Viewer, require_session
 
 # Above this number, the oldest audit entries are left out, and their number is given.
@@ -52,7 +63,8 @@ PROFILE = _statement(
         users,
         *("id", "email", "name", "slug", "phone", "team", "role", "created_at", "verified_at"),
         *("disabled_at", "last_login_at", "previous_login_at", "sessions_ended_at", "delete_at"),
-        *("password_changed_at", "language", "browser_language"),
+        *("password_changed_at", "password_used_at", "has_factor", "passkey_declined_at"),
+        *("language", "browser_language"),
     ),
     users.c.id == _user_id,
 )
@@ -81,6 +93,23 @@ LISTS: Final[Mapping[str, Statement[Any]]] = {
         _columns(access_tokens, "name", "scopes", "created_at", "expires_at", "last_used_at"),
         access_tokens.c.user_id == _user_id,
         access_tokens.c.created_at,
+    ),
+    "passkeys": _statement(
+        _columns(
+            passkeys,
+            *("name", "rp_id", "aaguid", "transports", "backed_up", "created_at", "last_used_at"),
+        ),
+        passkeys.c.user_id == _user_id,
+        passkeys.c.created_at,
+    ),
+    "authenticator_apps": _statement(
+        _columns(totp, "created_at", "last_used_at"), totp.c.user_id == _user_id
+    ),
+    # One entry for each code that was not used.
+    "recovery_codes": _statement(
+        _columns(recovery_codes, "created_at"),
+        recovery_codes.c.user_id == _user_id,
+        recovery_codes.c.created_at,
     ),
     "invitations": _statement(
         _columns(invitations, "email", "role", "team", "created_at", "expires_at"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Text, bindparam, case, update
+from sqlalchemy import bindparam, update
 
 from db import accounts
 from db.audit import log as audit_log
@@ -81,8 +81,6 @@ CREDENTIALS = Statement(
         verified=users.c.verified_at.is_not(None),
     ).where(users.c.email == bindparam("email"))
 )
-_now = bindparam("now", type_=Instant)
-_browser_language = bindparam("browser_language", type_=Text)
 RECORD_LOGIN = Statement(
     update(users)
     .where(
@@ -92,13 +90,8 @@ RECORD_LOGIN = Statement(
     )
     .values(
         password_hash=bindparam("new_hash"),
-        password_used_at=_now,
-        previous_login_at=users.c.last_login_at,
-        # Keeps the later of the two times, since the clock of another host may be ahead.
-        last_login_at=case((users.c.last_login_at > _now, users.c.last_login_at), else_=_now),
-        browser_language=case(
-            (_browser_language == "", users.c.browser_language), else_=_browser_language
-        ),
+        password_used_at=bindparam("now", type_=Instant),
+        **accounts.LOGIN_VALUES,
     )
     .returning(users.c.role)
 )

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Text, bindparam, case, update
+from sqlalchemy import bindparam, update
 
+from db import accounts
 from db.audit import log as audit_log
 from db.audit.log import anonymous_actor, user_actor
 from db.engine.statement import Statement
 from db.factors import passkeys
 from db.factors.passkeys import Ceremony, VerifiedPasskey
-from db.mail.notices import client_facts
-from db.mail.outbox import post
+from db.mail.notices import post_new_device_notice
 from db.rate_limits import limiter
 from db.rate_limits.ip_networks import per_client
 from db.rate_limits.limits import LOGIN_POSTS, PASSKEY_FAILS
@@ -24,7 +24,7 @@ from db.sessions.device_cookie import read_device_cookie
 from db.sessions.lifecycle import start_session
 from db.sessions.sudo import confirm_now
 from db.store import Store
-from db.tables import Instant, users
+from db.tables import users
 from db.viewer import ClientInfo, Role
 
 
@@ -41,19 +41,10 @@ class _RolledBack(Exception):
     """Rolls the transaction back, so that nothing is stored."""
 
 
-_now = bindparam("now", type_=Instant)
-_browser_language = bindparam("browser_language", type_=Text)
 RECORD_LOGIN: Final = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id"), users.c.disabled_at.is_(None))
-    .values(
-        previous_login_at=users.c.last_login_at,
-        # Keeps the later of the two times, since the clock of another host may be ahead.
-        last_login_at=case((users.c.last_login_at > _now, users.c.last_login_at), else_=_now),
-        browser_language=case(
-            (_browser_language == "", users.c.browser_language), else_=_browser_language
-        ),
-    )
+    .values(**accounts.LOGIN_VALUES)
     .returning(
         users.c.email,
         users.c.role,
@@ -122,8 +113,7 @@ async def _start_session(
     browser = read_device_cookie(store, client.device_cookie)
     is_known = browser and browser.has_logged_in_to(verified.user_id, user.sessions_ended_at)
     if user.verified_at is not None and not is_known:
-        facts = client_facts(store, client)
-        await post(store, "new-device", user_id=verified.user_id, recipient=user.email, facts=facts)
+        await post_new_device_notice(store, verified.user_id, user.email, client)
     session = await start_session(
         store,
         verified.user_id,

@@ -108,5 +108,7 @@ async def reset_password(
         )
         await post_password_notice(store, consumed.user_id, consumed.email, by="a link in a mail")
         actor = user_actor(consumed.user_id, client)
+        if has_unproven:
+            await audit_log.record(store, "factor.reset", actor)
         await audit_log.record(store, "password.reset", actor, {"ended": ended})
     return consumed.user_id

@@ -3,9 +3,8 @@
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Column, ScalarSelect, Text, bindparam, case, select, update
+from sqlalchemy import bindparam, update
 
 from db import accounts
 from db.audit import log as audit_log
@@ -15,7 +14,7 @@ from db.engine.statement import Statement
 from db.errors import LinkInvalid, NoClaim
 from db.factors.limits import charges
 from db.factors.passkeys import NOT_OFFERED, Ceremony, begin_assertion
-from db.factors.totp import StoredApp
+from db.factors.totp import StoredApp, app_column
 from db.factors.verification import GivenFactor, PreparedFactor, accept, prepare
 from db.mail.notices import post_new_device_notice, post_second_step_notice
 from db.mail.tokens import find_token
@@ -71,26 +70,14 @@ class _WrongFactor(Exception):
     """Rolls the transaction back, because the second step is wrong or was used already."""
 
 
-def _of_app(column: Column[Any]) -> ScalarSelect[Any]:
-    own_app = totp.c.user_id == users.c.id
-    return select(column).where(own_app).correlate(users).scalar_subquery()
-
-
-_now = bindparam("now", type_=Instant)
-_browser_language = bindparam("browser_language", type_=Text)
 # Locks the user until the transaction ends, so that a change of the password or of a second step
 # either makes the claim void or comes after the log-in.
 RECORD_LOGIN = Statement(
     update(users)
     .where(*CLAIM_IS_VALID)
     .values(
-        password_used_at=_now,
-        previous_login_at=users.c.last_login_at,
-        # Keeps the later of the two times, since the clock of another host may be ahead.
-        last_login_at=case((users.c.last_login_at > _now, users.c.last_login_at), else_=_now),
-        browser_language=case(
-            (_browser_language == "", users.c.browser_language), else_=_browser_language
-        ),
+        password_used_at=bindparam("now", type_=Instant),
+        **accounts.LOGIN_VALUES,
     )
     .returning(
         users.c.role,
@@ -99,9 +86,9 @@ RECORD_LOGIN = Statement(
         users.c.verified_at,
         users.c.last_login_at,
         # One statement less than a SELECT. The code is used only if no later one was used.
-        _of_app(totp.c.secret),
-        _of_app(totp.c.kid),
-        _of_app(totp.c.last_step),
+        app_column(totp.c.secret),
+        app_column(totp.c.kid),
+        app_column(totp.c.last_step),
     )
     .execution_options(into=_Recorded)
 )

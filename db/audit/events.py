@@ -166,6 +166,7 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
     "factor.remove": EventTexts("Remove a second step", own="removed a second step"),
     "factor.reset": EventTexts(
         "Reset second steps",
+        own="removed second steps of your account with a link from a mail",
         done="removed the passkeys, authenticator app and recovery codes of {whose} account",
     ),
     "factor": EventTexts(

@@ -26,6 +26,7 @@ class FactorSecrets:
         keys = [derive_key(secret, "factor secrets").reveal() for secret in application_secrets]
         self._keys = {key_id(key): AESGCM(key) for key in keys}
         self.kid = key_id(keys[0])
+        self.kids = tuple(self._keys)
 
     def encrypt(self, user_id: str, secret: Secret[bytes]) -> str:
         """Returns nonce and ciphertext as base64, encrypted with the key `kid`."""

@@ -58,8 +58,8 @@ UPDATE_HAS_FACTOR = Statement(
         users.c.email,
         (users.c.password_hash != LOCKED_HASH).label("has_password"),
         exists()
-        .where(passkeys.c.user_id == users.c.id, passkeys.c.rp_id == bindparam("rp_id"))
-        .correlate(users)
+        # SQLite's dialect writes no table names here: `users.id` would become the id of a passkey.
+        .where(passkeys.c.user_id == bindparam("user_id"), passkeys.c.rp_id == bindparam("rp_id"))
         .label("has_usable_passkey"),
         users.c.has_factor.label("has_factor_now"),
     )
@@ -153,15 +153,16 @@ async def delete_factors(store: Store, user_id: str) -> None:
     await store.count(SET_HAS_FACTOR(user_id=user_id, new_value=False))
 
 
-async def delete_factors_since(store: Store, user_id: str, moment: datetime) -> None:
+async def delete_factors_since(store: Store, user_id: str, moment: datetime) -> bool:
     """Deletes the passkeys, the authenticator app, the recovery codes and the identities that were
     added since a message was written, and those that it reports. If no other factor is left,
-    deletes all recovery codes.
+    deletes all recovery codes. Returns whether there were any.
 
     Must run inside a transaction that has locked the user. The caller ends the sessions.
     """
-    since = moment - MAX_TRANSACTION_TIME
+    since, deleted = moment - MAX_TRANSACTION_TIME, 0
     for statement in DELETE_FACTORS_SINCE:
-        await store.count(statement(user_id=user_id, since=since))
+        deleted += await store.count(statement(user_id=user_id, since=since))
     if not await store.value(RECOMPUTE_HAS_FACTOR(user_id=user_id)):
         await delete_codes(store, user_id)
+    return deleted > 0

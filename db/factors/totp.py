@@ -8,15 +8,15 @@ import hmac
 import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import Column, ScalarSelect, bindparam, select, update
 from sqlalchemy import delete as delete_rows
 
 from db.crypto.secret import Secret
 from db.engine.statement import Statement, insert
 from db.store import Store, pick
-from db.tables import Instant, totp
+from db.tables import Instant, totp, users
 
 SECRET_BYTES: Final = 20  # RFC 4226, section 4: 160 bits are recommended.
 STEP_SECONDS: Final = 30
@@ -68,6 +68,12 @@ SET_APP = Statement(
 DELETE_APP = Statement(
     delete_rows(totp).where(totp.c.user_id == bindparam("user_id")).returning(totp.c.user_id)
 )
+
+
+def app_column(column: Column[Any]) -> ScalarSelect[Any]:
+    """Selects a column of the app of the user in the same statement, which saves a second one."""
+    own_app = totp.c.user_id == users.c.id
+    return select(column).where(own_app).correlate(users).scalar_subquery()
 
 
 async def use_code(

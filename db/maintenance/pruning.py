@@ -43,6 +43,7 @@ from db.tables import (
     outbox,
     sessions,
     tokens,
+    used_tokens,
     users,
 )
 
@@ -100,6 +101,12 @@ DELETE_EXPIRED_TOKENS = _delete_chosen(
     tokens.c.hash,
     select(tokens.c.hash)
     .where(tokens.c.expires_at <= bindparam("now", type_=Instant))
+    .limit(BATCH_SIZE),
+)
+DELETE_USED_TOKENS = _delete_chosen(
+    used_tokens.c.id,
+    select(used_tokens.c.id)
+    .where(used_tokens.c.kept_until <= bindparam("now", type_=Instant))
     .limit(BATCH_SIZE),
 )
 # A message that was given up has no time of its end, so its expiry counts. One that is still due
@@ -211,6 +218,7 @@ async def prune(
     tokens_expired = await _delete_in_batches(
         store, lambda: DELETE_EXPIRED_ACCESS_TOKENS(now=store.now())
     )
+    tokens_expired += await _delete_in_batches(store, lambda: DELETE_USED_TOKENS(now=store.now()))
     mails_ended = await _prune_mails(store)
     emptied = await _delete_in_batches(
         store, lambda: DELETE_FULL_BUCKETS(now=store.now().timestamp())

@@ -11,6 +11,7 @@ from db.audit.chain import find_head_problem
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import Unavailable
+from db.factors.rekey import count_other_passkeys, count_unreadable_apps
 from db.maintenance.pruning import run_pruning
 from db.maintenance.revisions import WrongSchema
 from db.maintenance.schema import explain_unavailable, require_schema
@@ -49,6 +50,7 @@ async def run_maintenance(store: Store, problem: str = "") -> None:
         await retry_opening(store, problem)
     await log_head_problem(store)
     await warn_of_unconfirmed_users(store)
+    await warn_of_unusable_factors(store)
     await run_pruning(store)
 
 
@@ -73,6 +75,26 @@ async def warn_of_unconfirmed_users(store: Store) -> None:
                 "%d users who have logged in before have not confirmed their email, and cannot log "
                 "in until they do",
                 count,
+            )
+
+
+async def warn_of_unusable_factors(store: Store) -> None:
+    """Logs how many authenticator apps no key decrypts, and how many passkeys belong to another
+    domain.
+    """
+    with suppress(Unavailable):
+        if count := await count_unreadable_apps(store):
+            logger.warning(
+                "no key of SESSION_SECRET decrypts the secrets of %d authenticator apps: add the "
+                "former secret, and run `latchkey factors rekey`",
+                count,
+            )
+        if count := await count_other_passkeys(store):
+            logger.warning(
+                "%d passkeys were created for another domain than %s and do not work: check "
+                "PASSKEY_RP_ID and BASE_URL",
+                count,
+                store.factors.rp_id or "this IP address",
             )
 
 

@@ -7,16 +7,16 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from db.access import account_deletion, data_export
-from db.crypto.secret import Secret
 from db.errors import NotLoggedIn
 from db.viewer import Viewer
-from tests.browser_client import PASSWORD, Browser
+from tests.browser_client import Browser
+from tests.confirmations import confirmed
 from tests.conftest import TestApp
 
 CHANGES: dict[str, Callable[[Viewer], Awaitable[object]]] = {
-    "delete": lambda viewer: account_deletion.request_deletion(viewer, current=Secret(PASSWORD)),
+    "delete": lambda viewer: account_deletion.request_deletion(confirmed(viewer)),
     "keep": account_deletion.keep_account,
-    "download": lambda viewer: data_export.download_own(viewer, current=Secret(PASSWORD)),
+    "download": lambda viewer: data_export.download_own(confirmed(viewer)),
 }
 ENDINGS = {
     "disabled": "UPDATE users SET disabled_at = created_at",

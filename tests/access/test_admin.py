@@ -8,11 +8,11 @@ import pytest
 
 from db.access import admin, data_export, invitations
 from db.crypto.passwords import Passwords
-from db.crypto.secret import Secret
 from db.errors import Forbidden, LastAdmin, NotFound, NotLoggedIn
 from db.tables import users
 from db.viewer import Admin, require_admin
-from tests.browser_client import PASSWORD, Browser
+from tests.browser_client import Browser
+from tests.confirmations import confirmed
 from tests.conftest import TestApp
 from tests.databases import DATABASE_TYPES
 
@@ -89,9 +89,9 @@ async def test_two_admins_cannot_demote_or_disable_each_other_at_once(
 
     async def apply_change(viewer: Admin, name: str) -> None:
         if change == "demote":
-            await admin.change_user_role(viewer, await id_of(app, name), "user")
+            await admin.change_user_role(confirmed(viewer), await id_of(app, name), "user")
             return
-        await admin.disable(viewer, await id_of(app, name))
+        await admin.disable(confirmed(viewer), await id_of(app, name))
 
     outcomes = await asyncio.gather(
         *[apply_change(*pair) for pair in pairs], return_exceptions=True
@@ -108,15 +108,15 @@ async def test_the_last_administrator_keeps_role_account_and_sessions(
 ) -> None:
     viewer = await admin_of(app, ada)
     for change in (
-        admin.change_user_role(viewer, viewer.id, "user"),
-        admin.disable(viewer, viewer.id),
+        admin.change_user_role(confirmed(viewer), viewer.id, "user"),
+        admin.disable(confirmed(viewer), viewer.id),
     ):
         with pytest.raises(LastAdmin):
             await change
     assert await app.rows("SELECT role, disabled_at FROM users") == [("admin", None)]
     assert await app.count("sessions") == 1
     # A change to the current role is allowed.
-    await admin.change_user_role(viewer, viewer.id, "admin")
+    await admin.change_user_role(confirmed(viewer), viewer.id, "admin")
 
 
 @pytest.mark.asvs("S05")
@@ -124,11 +124,11 @@ async def test_an_unknown_user_is_not_found_and_nothing_changes(app: TestApp, ad
     viewer = await admin_of(app, ada)
     before = await app.rows("SELECT * FROM users")
     for change in (
-        admin.change_user_role(viewer, "unknown", "user"),
-        admin.change_user_role(viewer, "unknown", "admin"),
-        admin.change_team(viewer, "unknown", "Harbour"),
-        admin.disable(viewer, "unknown"),
-        admin.enable(viewer, "unknown"),
+        admin.change_user_role(confirmed(viewer), "unknown", "user"),
+        admin.change_user_role(confirmed(viewer), "unknown", "admin"),
+        admin.change_team(confirmed(viewer), "unknown", "Harbour"),
+        admin.disable(confirmed(viewer), "unknown"),
+        admin.enable(confirmed(viewer), "unknown"),
         admin.end_sessions(viewer, "unknown"),
     ):
         with pytest.raises(NotFound):
@@ -149,20 +149,18 @@ async def test_ending_sessions_returns_their_number(
 
 Change = Callable[[Admin, str], Awaitable[object]]
 CHANGES: dict[str, Change] = {
-    "role": lambda viewer, user_id: admin.change_user_role(viewer, user_id, "admin"),
-    "team": lambda viewer, user_id: admin.change_team(viewer, user_id, "Harbour"),
-    "disable": admin.disable,
-    "enable": admin.enable,
-    "delete": admin.delete,
+    "role": lambda viewer, user_id: admin.change_user_role(confirmed(viewer), user_id, "admin"),
+    "team": lambda viewer, user_id: admin.change_team(confirmed(viewer), user_id, "Harbour"),
+    "disable": lambda viewer, user_id: admin.disable(confirmed(viewer), user_id),
+    "enable": lambda viewer, user_id: admin.enable(confirmed(viewer), user_id),
+    "delete": lambda viewer, user_id: admin.delete(confirmed(viewer), user_id),
     "keep": admin.keep,
-    "download": lambda viewer, user_id: data_export.download_of_user(
-        viewer, user_id, current=Secret(PASSWORD)
-    ),
+    "download": lambda viewer, user_id: data_export.download_of_user(confirmed(viewer), user_id),
     "add": lambda viewer, _: admin.add_user(
-        viewer, name="Grace", email="grace@example.com", role="user", team=""
+        confirmed(viewer), name="Grace", email="grace@example.com", role="user", team=""
     ),
     "invite": lambda viewer, _: invitations.invite(
-        viewer, email="grace@example.com", role="user", team=""
+        confirmed(viewer), email="grace@example.com", role="user", team=""
     ),
     "end-sessions": admin.end_sessions,
 }
@@ -260,6 +258,6 @@ async def test_a_change_refused_for_the_role_is_in_the_audit_log(
     await app.admin("Grace")
     await app.change_role(ada, "user")
     with pytest.raises(Forbidden):
-        await admin.change_user_role(viewer, await id_of(app, "Alice"), "admin")
+        await admin.change_user_role(confirmed(viewer), await id_of(app, "Alice"), "admin")
     (entry,) = await app.rows("SELECT outcome, actor_id FROM audit WHERE event = 'admin'")
     assert entry == ("refused", viewer.id)

@@ -29,6 +29,7 @@ from db.maintenance.pruning import prune
 from db.maintenance.startup import warn_of_unconfirmed_users
 from db.viewer import ClientInfo, Mailer, Operator, Viewer
 from tests.browser_client import PASSWORD, Browser
+from tests.confirmations import confirmed
 from tests.conftest import Clock, TestApp
 from tests.databases import DATABASE_TYPES
 
@@ -90,7 +91,7 @@ async def verified(app: TestApp, mailer: Mailer, user: Browser) -> Viewer:
 
 async def changed_to(app: TestApp, mailer: Mailer, viewer: Viewer, email: str) -> dict:
     """Changes the email of the viewer and returns the messages about it."""
-    assert await email_change.request_change(viewer, email=email, current=Secret(PASSWORD))
+    await email_change.request_change(confirmed(viewer), email=email)
     await email_change.confirm_change(viewer, **link_of((await deliver(mailer))["change"]))
     return await deliver(mailer)
 
@@ -247,9 +248,7 @@ async def test_a_new_email_counts_after_its_link_and_the_old_one_can_undo_it(
     app: TestApp, mailer: Mailer, alice: Browser
 ) -> None:
     viewer = await verified(app, mailer, alice)
-    assert await email_change.request_change(
-        viewer, email="alice.new@example.com", current=Secret(PASSWORD)
-    )
+    await email_change.request_change(confirmed(viewer), email="alice.new@example.com")
     assert await app.rows("SELECT email FROM users") == [(alice.email,)]
     state = await email_verification.get_state(viewer)
     assert state.pending_email == "alice.new@example.com"
@@ -295,7 +294,7 @@ async def test_a_lock_keeps_an_older_notice_that_was_not_sent_yet(
     """The server of the user's email asks to try later, and the attacker is faster."""
     viewer = await verified(app, mailer, alice)
     attacker = "attacker@example.com"
-    assert await email_change.request_change(viewer, email=attacker, current=Secret(PASSWORD))
+    await email_change.request_change(confirmed(viewer), email=attacker)
     await email_change.confirm_change(viewer, **link_of((await deliver(mailer))["change"]))
     while message := await outbox.claim(mailer):
         if message.message_type == "moved":
@@ -558,7 +557,7 @@ async def test_one_new_email_gets_few_mails_however_many_users_ask(
     await deliver(mailer)
     for viewer in viewers:
         for _ in range(4):
-            assert await email_change.request_change(viewer, email=email, current=Secret(PASSWORD))
+            await email_change.request_change(confirmed(viewer), email=email)
             sent += "change" in await deliver(mailer)
             assert (await email_verification.get_state(viewer)).pending_email == email
     assert sent == 5

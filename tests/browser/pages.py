@@ -344,6 +344,24 @@ def begin_second_step(user: BrowserUser) -> None:
     expect(user.page.locator("#code-form")).to_be_visible()
 
 
+def asked_who_it_is(user: BrowserUser, *, has_factors: bool = False) -> None:
+    """Opens a page that needs a confirmation, more than ten minutes after the log-in."""
+    if has_factors:
+        all_factors(user, "/account/security")
+    user.page.context.clear_cookies(name="sudo")
+    user.page.goto("/account/passkeys")
+    expect(user.page.locator("#confirm-form")).to_be_visible()
+
+
+def interrupted_form(user: BrowserUser) -> None:
+    """Sends a form that needs a confirmation, more than ten minutes after the log-in."""
+    all_factors(user, "/account/recovery-codes")
+    user.page.context.clear_cookies(name="sudo")
+    user.page.locator("#saved").check()
+    submit(user.page, "codes-form")
+    expect(user.page.locator("#confirm-form")).to_be_visible()
+
+
 def refused_code(user: BrowserUser) -> None:
     begin_second_step(user)
     user.page.fill("#code", "123 456")
@@ -656,6 +674,15 @@ USER_STATES: dict[str, State] = {
     "security, all second steps": partial(all_factors, path="/account/security"),
     "passkeys": partial(goto, path="/account/passkeys"),
     "passkeys, several": partial(all_factors, path="/account/passkeys"),
+    "confirm": asked_who_it_is,
+    "confirm, with second steps": partial(asked_who_it_is, has_factors=True),
+    "confirm, interrupted form": interrupted_form,
+    "authenticator": partial(goto, path="/account/authenticator"),
+    "authenticator, refused": partial(
+        refused_form, path="/account/authenticator", form="totp-form"
+    ),
+    "authenticator, on": partial(all_factors, path="/account/authenticator"),
+    "recovery codes": partial(all_factors, path="/account/recovery-codes"),
     "security, few recovery codes": partial(few_codes, path="/account/security"),
     "devices, 1": partial(many_devices, count=1),
     "devices, 4": partial(many_devices, count=4),

@@ -6,6 +6,7 @@ from typing import Any, Final, NoReturn
 from web.cli import (
     audit_commands,
     database_commands,
+    factor_commands,
     mail_commands,
     role_commands,
     server_commands,
@@ -21,6 +22,7 @@ COMMANDS: Final = (
     *database_commands.COMMANDS,
     *setting_commands.COMMANDS,
     *user_commands.COMMANDS,
+    *factor_commands.COMMANDS,
     *audit_commands.COMMANDS,
     *role_commands.COMMANDS,
     *mail_commands.COMMANDS,

@@ -3,7 +3,7 @@
 import argparse
 from typing import Final
 
-from db.access import operator, operator_mail
+from db.access import operator, operator_factors, operator_mail
 from db.viewer import Operator
 from web.cli import user_file_commands
 from web.cli.argument_checks import canonical_email, canonical_new_email, get_data
@@ -107,6 +107,27 @@ def prepare_email_change(options: argparse.Namespace, settings: Settings) -> Ope
     return run
 
 
+def prepare_factor_reset(options: argparse.Namespace, settings: Settings) -> OperatorTask:
+    email = canonical_email(options.email)
+
+    async def reset(caller: Operator) -> None:
+        outcome = await operator_factors.reset_factors(caller, email)
+        if outcome == "last way in":
+            raise CommandError(
+                "nothing else opens the account, because it has no password: "
+                "set one first (latchkey users set-password)"
+            )
+        if outcome == "no factor":
+            print(f"{options.email} had no second step; nothing was changed")
+        else:
+            print(
+                f"the passkeys, authenticator app and recovery codes of {options.email} were "
+                "removed, and every session was ended"
+            )
+
+    return reset
+
+
 def prepare_disabling(options: argparse.Namespace, settings: Settings) -> OperatorTask:
     email = canonical_email(options.email)
 
@@ -198,6 +219,12 @@ COMMANDS: Final = (
                         help="send no mail to the old email, because someone else may read it",
                     ),
                 ),
+            ),
+            OperatorCommand(
+                "reset-factors",
+                "remove a user's passkeys, authenticator app and recovery codes",
+                prepare_factor_reset,
+                (EMAIL,),
             ),
             OperatorCommand(
                 "disable", "disable an account and end its sessions", prepare_disabling, (EMAIL,)

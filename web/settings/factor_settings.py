@@ -1,12 +1,19 @@
 """Contains the function that reads the settings of second steps and passkeys."""
 
 from datetime import timedelta
+from typing import Final
 from urllib.parse import urlsplit
 
 from db.factor_settings import FactorSettings
 from db.ip_addresses import parse_ip
 from web.settings.environment import Environment, InvalidSetting
 from web.settings.hosts import canonical_host
+
+# The second-level labels below which country domains are registered, such as `co.uk`. The Public
+# Suffix List has many more, which browsers know.
+REGISTRY_LABELS: Final = frozenset(
+    {"ac", "co", "com", "edu", "go", "gob", "gov", "ltd", "me", "ne", "net", "or", "org", "plc"}
+)
 
 
 def read_factor_settings(env: Environment, base_url: str) -> FactorSettings:
@@ -36,4 +43,14 @@ def _rp_id(env: Environment, host: str) -> str:
         raise InvalidSetting(
             "PASSKEY_RP_ID", f"must be {host} or a parent domain of it, not {text[:80]!r}"
         )
+    if rp_id != host and _is_public_suffix(rp_id):
+        raise InvalidSetting(
+            "PASSKEY_RP_ID", f"must not be a public suffix, because browsers refuse {rp_id}"
+        )
     return rp_id
+
+
+def _is_public_suffix(domain: str) -> bool:
+    """Returns whether the domain is a known kind of public suffix, such as `co.uk`."""
+    labels = domain.split(".")
+    return len(labels) == 2 and labels[0] in REGISTRY_LABELS and len(labels[1]) == 2

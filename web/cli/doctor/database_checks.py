@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from db.access import diagnosis, operator
+from db.access import diagnosis, operator, operator_factors
 from db.errors import Unavailable
 from db.maintenance.revisions import WrongSchema, branches_of, require_single_head
 from db.maintenance.schema import NO_ANSWER, require_schema
@@ -40,6 +40,8 @@ async def check_database(
         await diagnosis.connect(caller)
         yield ok("database", f"{url} answers, and has every table and column")
         yield await _check_admins(caller)
+        async for finding in _check_factors(caller, settings):
+            yield finding
         if problem := await operator.find_audit_problem(caller):
             yield warning(
                 "audit log",
@@ -62,6 +64,33 @@ async def _check_admins(caller: Operator) -> Finding:
             "there is none: run `latchkey users create … --role admin` or `latchkey users role`",
         )
     return ok("administrators", str(count))
+
+
+async def _check_factors(caller: Operator, settings: Settings) -> AsyncIterator[Finding]:
+    """Yields the findings about passkeys, authenticator apps and REQUIRE_FACTOR."""
+    if count := await operator_factors.count_unreadable_apps(caller):
+        yield warning(
+            "authenticator apps",
+            f"no key decrypts the secrets of {count}: add the former secret to SESSION_SECRET, and "
+            "run `latchkey factors rekey`, or reset these accounts with "
+            "`latchkey users reset-factors`",
+        )
+    if count := await operator_factors.count_other_passkeys(caller):
+        yield warning(
+            "passkeys",
+            f"{count} were created for another domain and do not work here: check PASSKEY_RP_ID "
+            "and BASE_URL",
+        )
+    if not settings.factors.requires_admin_factor:
+        return
+    if count := await operator_factors.count_admins_without_factor(caller):
+        yield warning(
+            "administrators",
+            f"{count} without a second step cannot use the pages for administrators until they "
+            "add one (REQUIRE_FACTOR=admins)",
+        )
+    else:
+        yield ok("second steps", "every administrator has one")
 
 
 def _check_server(

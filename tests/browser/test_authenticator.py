@@ -1,0 +1,74 @@
+"""Tests of the authenticator app in Chromium: a phone scans the QR code from the page."""
+
+import io
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pyotp
+import pytest
+import zxingcpp
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import BrowserUser
+from tests.browser.pages import assert_accessible, overflowing
+
+PAGE = "/account/authenticator"
+
+
+def scan(page: Page) -> str:
+    """Returns the text of the QR code, read from the pixels of the page."""
+    picture = Image.open(io.BytesIO(page.locator("#totp-form svg[role=img]").screenshot()))
+    (found,) = zxingcpp.read_barcodes(picture)
+    return found.text
+
+
+def current_code(uri: str) -> str:
+    app = pyotp.parse_uri(uri)
+    assert isinstance(app, pyotp.TOTP)
+    return app.at(datetime.now(UTC))
+
+
+@pytest.mark.parametrize("has_javascript", [True, False])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_scans_the_qr_code_and_its_code_is_accepted(
+    make_user: Callable[..., BrowserUser], has_javascript: bool, scheme: str
+) -> None:
+    alice = make_user("Alice", java_script_enabled=has_javascript, color_scheme=scheme)
+    alice.sign_up()
+    page = alice.page
+    page.goto(PAGE)
+    uri = scan(page)
+    assert uri == page.locator("a[href^=otpauth]").get_attribute("href")
+    key = page.locator("[data-totp-key]").inner_text().replace(" ", "")
+    assert pyotp.parse_uri(uri).secret == key
+    page.fill("#code", current_code(uri))
+    page.click("#totp-form button.primary")
+    expect(page.locator("#saved-message")).to_contain_text("Save the codes first")
+    assert scan(page) == uri  # The app that has scanned it keeps working.
+    page.check("#saved")
+    page.fill("#code", current_code(uri))
+    page.click("#totp-form button.primary")
+    page.wait_for_url("**/account/security")
+    expect(page.locator(".flash")).to_contain_text("Authenticator app set up.")
+
+
+def test_the_page_is_accessible_at_every_width(alice: BrowserUser) -> None:
+    page = alice.page
+    page.goto(PAGE)
+    assert_accessible(page)
+    page.set_viewport_size({"width": 320, "height": 700})
+    assert overflowing(page) == []
+    page.click("#totp-form button.primary")
+    expect(page.locator("#error-summary")).to_be_focused()
+    assert_accessible(page)
+
+
+def test_the_codes_are_downloaded_as_a_file(alice: BrowserUser) -> None:
+    page = alice.page
+    page.goto(PAGE)
+    codes = page.locator("[data-code]").all_inner_texts()
+    with page.expect_download() as download:
+        page.click("a[download]")
+    assert download.value.suggested_filename == "recovery-codes.txt"
+    assert download.value.path().read_text().split() == codes

@@ -1,0 +1,51 @@
+"""Contains the command `latchkey factors rekey`."""
+
+import argparse
+from typing import Final
+
+from db.access import operator_factors
+from db.viewer import Operator
+from web.cli.commands import CommandError, CommandGroup, OperatorCommand, OperatorTask
+from web.rendering.formatting import plural
+from web.settings.settings import Settings
+
+
+def prepare_rekey(options: argparse.Namespace, settings: Settings) -> OperatorTask:
+    """Returns the task. If it is interrupted, the batches until then are stored, and it can be run
+    again.
+    """
+
+    async def rekey(caller: Operator) -> None:
+        rekeyed = unreadable = 0
+        batch = await operator_factors.rekey_batch(caller)
+        while batch.last_user_id:
+            rekeyed += batch.rekeyed
+            unreadable += batch.unreadable
+            batch = await operator_factors.rekey_batch(caller, batch.last_user_id)
+        current = await operator_factors.count_current_apps(caller)
+        secrets = plural(rekeyed, "secret was", "secrets were")
+        print(f"{rekeyed} {secrets} encrypted again; {current} have the current key")
+        if unreadable:
+            apps = plural(unreadable, "authenticator app", "authenticator apps")
+            raise CommandError(
+                f"no key of SESSION_SECRET decrypts {unreadable} {apps}: add the former secret to "
+                "SESSION_SECRET, and run the command again"
+            )
+
+    return rekey
+
+
+COMMANDS: Final = (
+    CommandGroup(
+        "factors",
+        "second steps",
+        (
+            OperatorCommand(
+                "rekey",
+                "encrypt the secrets of authenticator apps with the first key of SESSION_SECRET",
+                prepare_rekey,
+                writes=False,
+            ),
+        ),
+    ),
+)
