@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Literal
 
-from sqlalchemy import Text, bindparam, case, update
+from sqlalchemy import bindparam, update
 
 from db import accounts
 from db.audit import log as audit_log
@@ -51,7 +51,7 @@ from db.rate_limits.limits import (
     SIGNUP_HOUR,
     SIGNUP_MINUTE,
 )
-from db.sessions.claimants import NewClaim, make_claim
+from db.sessions.claimants import NewClaim, make_claim, needs_second_step
 from db.sessions.claims import NewCookie, NewSession
 from db.sessions.device_cookie import read_device_cookie
 from db.sessions.lifecycle import end_all_sessions, start_session
@@ -165,18 +165,10 @@ EMAIL_USER = Statement(
     ).where(users.c.email == bindparam("email"))
 )
 _now = bindparam("now", type_=Instant)
-_browser_language = bindparam("browser_language", type_=Text)
 RECORD_LOGIN = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id"), users.c.disabled_at.is_(None))
-    .values(
-        previous_login_at=users.c.last_login_at,
-        # Keeps the later of the two times, since the clock of another host may be ahead.
-        last_login_at=case((users.c.last_login_at > _now, users.c.last_login_at), else_=_now),
-        browser_language=case(
-            (_browser_language == "", users.c.browser_language), else_=_browser_language
-        ),
-    )
+    .values(**accounts.LOGIN_VALUES)
     .returning(users.c.role)
 )
 RECORD_USE = Statement(
@@ -511,7 +503,14 @@ async def _log_in(
     verifies = not user.verified and await _belongs_to(store, verify_token, user.user_id)
     if store.outbox.requires_verification and not (user.verified or verifies):
         return Failed("closed")
-    if _needs_second_step(store, user, client):
+    if needs_second_step(
+        store,
+        client,
+        user_id=user.user_id,
+        role=user.role,
+        has_factor=user.has_factor,
+        sessions_ended_at=user.sessions_ended_at,
+    ):
         return make_claim(
             store,
             user.user_id,
@@ -628,18 +627,6 @@ async def _report(store: Store, name: str, code: str, client: ClientInfo) -> Non
 def _flow_cookie(store: Store, flows: tuple[Flow, ...]) -> NewCookie:
     token = encrypt_flows(store.encrypted_tokens, flows)
     return NewCookie(token, int(LIFETIMES["flow"].total_seconds()))
-
-
-def _needs_second_step(store: Store, user: _IdentityUser, client: ClientInfo) -> bool:
-    """Returns whether the account asks for its second step in this browser."""
-    if not user.has_factor:
-        return False
-    if store.factors.requires_admin_factor and user.role == "admin":
-        return True
-    browser = read_device_cookie(store, client.device_cookie)
-    return browser is None or not browser.is_trusted_by(
-        user.user_id, user.sessions_ended_at, store.now() - store.factors.remembered_for
-    )
 
 
 def _is_known_browser(store: Store, user: _IdentityUser, client: ClientInfo) -> bool:

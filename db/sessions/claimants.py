@@ -15,6 +15,7 @@ from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import NoClaim
 from db.sessions.claims import NewCookie, to_datetime
+from db.sessions.device_cookie import read_device_cookie
 from db.store import pick
 from db.tables import Instant, passkeys, recovery_codes, totp, users
 from db.viewer import ClientInfo, Role
@@ -98,6 +99,30 @@ CLAIM_USER = Statement(
         .scalar_subquery(),
     ).where(*CLAIM_IS_VALID)
 )
+
+
+def needs_second_step(
+    store: "Store",
+    client: ClientInfo,
+    *,
+    user_id: str,
+    role: Role,
+    has_factor: bool,
+    sessions_ended_at: datetime | None,
+) -> bool:
+    """Returns whether a password or a log-in at a provider does not open the account alone.
+
+    It does if the account has no second step, and in a browser that the user has chosen to
+    remember, except for administrators who need a second step.
+    """
+    if not has_factor:
+        return False
+    if store.factors.requires_admin_factor and role == "admin":
+        return True
+    browser = read_device_cookie(store, client.device_cookie)
+    return browser is None or not browser.is_trusted_by(
+        user_id, sessions_ended_at, store.now() - store.factors.remembered_for
+    )
 
 
 def make_claim(
