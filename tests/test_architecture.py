@@ -210,7 +210,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "web.rendering.qr_code": ("db.crypto.secret",),
     # The error handler and the endpoints show the same page.
     "web.rendering.confirmation_page": (
-        *("db.access.confirmation", "db.crypto.secret", "db.viewer", "web.forms", "web.http"),
+        *("db.access.confirmation", "db.access.provider_confirmation", "db.crypto.secret"),
+        *("db.viewer", "web.forms", "web.http"),
         "web.rendering",
     ),
     "web.rendering.flash_messages": (

@@ -69,6 +69,9 @@ FILLED_IN_AGAIN = {
     "account-authenticator": "tests/test_authenticator.py",
     "account-authenticator-remove": "tests/test_authenticator.py",
     "account-recovery-codes": "tests/test_recovery_codes.py",
+    "identities": "tests/test_identities.py",
+    "identities-connect": "tests/test_identities.py",
+    "identities-remove": "tests/test_identities.py",
     "admin-audit-export": "a page, see the test of pages",
 }
 SUDO_ROWS = [route for route in routes if route.sudo]

@@ -36,6 +36,7 @@ from web.endpoints import (
     passkey_offer,
     passkeys,
     password_reset,
+    provider_confirmation,
     provider_login,
     provider_signup,
     recovery_codes,
@@ -117,6 +118,7 @@ routes = [
     Members("/account/identities/{id}/remove",                          post=identities.remove,        name="identities-remove", sudo="remove a way to log in"),
     Members("/account/activity",              get=audit.show_own,                                      name="activity"),
     Members("/confirm",                       get=confirmation.show,   post=confirmation.submit,      name="confirm"),
+    Members("/confirm/with/{provider}",                                 post=provider_confirmation.begin, name="confirm-with"),
     Members("/users/{slug}",                  get=users.show,                                          name="user"),
     Admins ("/admin/users",                   get=admin.show,                                          name="admin-users"),
     Admins ("/admin/users/{id}",              get=admin.show_user,                                   name="admin-user"),
@@ -198,7 +200,7 @@ NEEDS_MAIL = {
 # `signup-check` exists.
 NEEDS_OPEN_SIGNUP = {"signup-check"}
 NEEDS_PROVIDERS = {
-    *("login-with", "login-callback", "signup-with"),
+    *("login-with", "login-callback", "signup-with", "confirm-with"),
     *("identities", "identities-connect", "identities-remove"),
 }
 NEEDS_INVITATIONS = {  # With SIGNUP=closed, nobody creates an account for themselves.

@@ -35,6 +35,7 @@ from db.providers.asserted import Asserted, decrypt_asserted, encrypt_asserted
 from db.providers.flows import (
     MAX_NEXT_PAGE_CHARS,
     Flow,
+    Purpose,
     add_flow,
     encrypt_flows,
     find_flow,
@@ -64,7 +65,7 @@ from db.viewer import ClientInfo, Role
 logger = logging.getLogger("latchkey")
 
 # Why a log-in ended without a session. Each is a value of the query parameter `trouble`.
-Trouble = Literal["cancelled", "expired", "refused", "down", "closed"]
+Trouble = Literal["cancelled", "expired", "refused", "down", "closed", "other"]
 CANCELLATIONS: Final = frozenset({"access_denied", "user_cancelled_authorize"})
 ENDED_LINKS: Final = ("reset", "change", "verify", "not-me")
 
@@ -231,10 +232,12 @@ async def begin(
     cookie: str | None,
     sid_hash: str = "",
     is_remembered: bool = False,
+    confirms: bool = False,
 ) -> Departure:
     """Starts a log-in at a provider, without a query.
 
-    `sid_hash` is that of the session that will connect the identity, empty for a log-in.
+    `sid_hash` is that of the session that will connect the identity, empty for a log-in. With
+    `confirms`, the session will be confirmed instead, and the provider is asked to log in again.
     `cookie` is that of the flows that the browser has started before. Raises NotFound, RateLimited,
     ProviderUnavailable, and Unavailable if too many requests to the provider run.
     """
@@ -251,11 +254,15 @@ async def begin(
         started_at=now,
         sid_hash=sid_hash,
         is_remembered=is_remembered,
+        confirms=confirms,
     )
     provider_client = await store.providers.get_client(name)
     try:
         url = await provider_client.make_authorization_url(
-            state=flow.state, nonce=flow.nonce, verifier=Secret(flow.verifier)
+            state=flow.state,
+            nonce=flow.nonce,
+            verifier=Secret(flow.verifier),
+            asks_again=confirms,
         )
     except ProviderUnavailable as error:
         await _report(store, name, error.code, client)
@@ -264,11 +271,11 @@ async def begin(
     return Departure(url, _flow_cookie(store, flows))
 
 
-def connects(store: Store, name: str, state: str, cookie: str | None) -> bool:
-    """Returns whether a callback belongs to a flow that connects an identity to an account."""
+def find_purpose(store: Store, name: str, state: str, cookie: str | None) -> Purpose:
+    """Returns what a callback is for: a log-in, also if its flow is unknown."""
     flows = read_flows(store.encrypted_tokens, cookie, store.now().timestamp())
     flow = find_flow(flows, state, name)
-    return flow is not None and bool(flow.sid_hash)
+    return flow.purpose if flow else "login"
 
 
 async def finish(

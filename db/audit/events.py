@@ -369,6 +369,11 @@ FACTOR_TEXTS: Final = {
         own="confirmed with a recovery code that it's you",
         note="recovery code",
     ),
+    ("confirm", "provider"): replace(
+        EVENT_TEXTS["confirm"],
+        own="confirmed by a log-in at a provider that it's you",
+        note="provider",
+    ),
 }
 BUILT_IN_ROLE_CHANGES: Final = {
     "admin": replace(EVENT_TEXTS["role.change"], done="made {whom} an administrator"),

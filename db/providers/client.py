@@ -34,6 +34,7 @@ from db.providers.transport import open_client
 DEADLINE_SECONDS: Final = 5.0
 MAX_CONCURRENT: Final = 10
 MAX_CODE_CHARS: Final = 4096
+MAX_AUTH_TIME: Final = 253_402_300_799  # The last second of the year 9999.
 ERROR_CODE: Final = re.compile(r"[a-z_]{1,40}")
 FAILURE_IS_REMEMBERED_FOR: Final = timedelta(seconds=10)
 
@@ -268,7 +269,6 @@ class ProviderClient:
 
     def _assert(self, claims: Mapping[str, Any], profile: Mapping[str, Any], user: str) -> Asserted:
         email, is_verified = read_email(self.provider, profile)
-        authenticated_at = claims.get("auth_time")
         return issue_asserted(
             self.provider.name,
             str(claims["iss"]),
@@ -276,7 +276,7 @@ class ProviderClient:
             email=email,
             has_trusted_email=is_verified and self.provider.trusts_email,
             name=read_name(profile, user),
-            authenticated_at=float(authenticated_at) if authenticated_at else None,
+            authenticated_at=_read_auth_time(claims.get("auth_time")),
         )
 
     async def _fetch_github_user(self, tokens: _Tokens) -> Asserted:
@@ -296,6 +296,17 @@ class ProviderClient:
             has_trusted_email=bool(email) and self.provider.trusts_email,
             name=read_name({"name": user.get("name") or user.get("login")}, ""),
         )
+
+
+def _read_auth_time(value: object) -> float | None:
+    """Returns the claim `auth_time`; None if it is absent. Raises ProviderRefused."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ProviderRefused("id_token_auth_time")
+    if not 0 <= value <= MAX_AUTH_TIME:  # Also refuses NaN, which Python's JSON parser accepts.
+        raise ProviderRefused("id_token_auth_time")
+    return float(value)
 
 
 def _read_json(content: bytes) -> Any:

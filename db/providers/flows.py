@@ -6,11 +6,14 @@ a second tab or a second click does not break the first.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from db.crypto.encrypted_tokens import LIFETIMES, EncryptedTokens
 from db.crypto.secret import Secret
 
+# What the identity of a provider is for: a log-in, a connection to the account of a session, or the
+# confirmation of that account's user.
+Purpose = Literal["login", "link", "confirm"]
 MAX_FLOWS: Final = 3
 MAX_NEXT_PAGE_CHARS: Final = 500  # Three flows must fit into one cookie.
 
@@ -19,8 +22,9 @@ MAX_NEXT_PAGE_CHARS: Final = 500  # Three flows must fit into one cookie.
 class Flow:
     """A started log-in. `started_at` is in seconds since 1970.
 
-    `sid_hash` is that of the session that will connect the identity to its account, empty for a
-    log-in. `is_finished` is true if its callback has succeeded; a second one then changes nothing.
+    `sid_hash` is that of the session that will connect the identity to its account, or with
+    `confirms` confirm the identity of its user. It is empty for a log-in. `is_finished` is true if
+    the callback has succeeded; a second one then changes nothing.
     """
 
     state: str = field(repr=False)
@@ -32,6 +36,13 @@ class Flow:
     sid_hash: str = field(default="", repr=False)
     is_remembered: bool = False
     is_finished: bool = False
+    confirms: bool = False
+
+    @property
+    def purpose(self) -> Purpose:
+        if not self.sid_hash:
+            return "login"
+        return "confirm" if self.confirms else "link"
 
 
 def read_flows(tokens: EncryptedTokens, cookie: str | None, now: float) -> tuple[Flow, ...]:

@@ -6,7 +6,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from db.access import providers
+from db.access import provider_confirmation, providers
 from db.access.providers import AlreadyFinished, Failed, Returned, Trouble, UnknownIdentity
 from db.errors import ProviderUnavailable
 from db.messages import Message
@@ -18,8 +18,8 @@ from web.http.link_cookie import delete_link_cookie, read_link_cookie
 from web.http.provider_cookies import keep_identity, read_flow_cookie, set_flow_cookie
 from web.http.redirects import carried_page, safe_page
 from web.http.remember import read_choice
-from web.http.session import is_prefetch, is_session_live, read_claims
-from web.http.sudo import sid_hash
+from web.http.session import is_prefetch, is_session_live, load_viewer, read_claims
+from web.http.sudo import set_confirmation, sid_hash
 from web.middleware.cross_origin import ForeignOrigin, require_own_origin
 from web.rendering.provider_texts import login_to_connect, trouble_url
 from web.rendering.responses import (
@@ -108,10 +108,12 @@ async def finish_form(request: Request) -> Response:
 
 async def _finish(request: Request, parameters: Mapping[str, str]) -> Response:
     store, client = app_state(request.scope).store, get_client_info(request)
-    claims, cookie = read_claims(request.scope), read_flow_cookie(request)
-    state = _parameter(parameters, "state")
-    is_connection = providers.connects(store, _name(request), state, cookie)
-    if not is_connection and claims is not None and await is_session_live(request):
+    cookie, state = read_flow_cookie(request), _parameter(parameters, "state")
+    purpose = providers.find_purpose(store, _name(request), state, cookie)
+    is_live = purpose == "link" or (
+        read_claims(request.scope) is not None and await is_session_live(request)
+    )
+    if purpose == "login" and is_live:
         # Another tab has logged in since, or this is a second callback of the same log-in.
         return RedirectResponse(url_path(request, "dashboard"), 303)
     result = await providers.finish(
@@ -121,17 +123,27 @@ async def _finish(request: Request, parameters: Mapping[str, str]) -> Response:
         ProviderAnswer(*(_parameter(parameters, name) for name in PARAMETERS[1:])),
         client=client,
         cookie=cookie,
-        sid_hash=sid_hash(request) if claims else "",
+        sid_hash=sid_hash(request) if read_claims(request.scope) else "",
     )
     if isinstance(result, AlreadyFinished):
         return _redirect_to_login(request, "expired")
     if isinstance(result, Failed):
         return _redirect_to_login(request, result.trouble)
     set_flow_cookie(request, result.cookie)
-    if is_connection:
+    if purpose == "confirm":
+        return await _confirm(request, result)
+    if purpose == "link":
         keep_identity(request, result.asserted)
         return RedirectResponse(f"{url_path(request, 'account-security')}?connect=1", 303)
     return await _log_in(request, result)
+
+
+async def _confirm(request: Request, returned: Returned) -> Response:
+    result = await provider_confirmation.confirm(await load_viewer(request), returned)
+    if isinstance(result, Failed):
+        return _redirect_to_login(request, result.trouble)
+    set_confirmation(request, result)
+    return RedirectResponse(safe_page(request, returned.flow.next_page), 303)
 
 
 async def _log_in(request: Request, returned: Returned) -> Response:

@@ -20,6 +20,9 @@ TROUBLES: Final[Mapping[str, Message]] = {
         "This {label} account is connected to another account here. Disconnect it there first."
     ),
     "many": Message("Your account has too many connections. Disconnect one first."),
+    "other": Message(
+        "This {label} account isn't connected to your account here. Use the one that is."
+    ),
     "closed": Message("This {label} account can't log in here. Ask an administrator."),
 }
 
