@@ -11,7 +11,7 @@ from db.crypto.passwords import LOCKED_HASH
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import LinkInvalid
-from db.factors.changes import delete_factors, delete_factors_since
+from db.factors.changes import delete_factors_and_identities, delete_factors_since
 from db.mail.outbox import delete_unsent_of_locked_account, post, until
 from db.mail.tokens import (
     Token,
@@ -118,5 +118,5 @@ async def _delete_new_factors(store: Store, consumed: Token, user: _User) -> boo
     """
     if user.verified:
         return await delete_factors_since(store, consumed.user_id, consumed.created_at)
-    await delete_factors(store, consumed.user_id)
+    await delete_factors_and_identities(store, consumed.user_id)
     return True

@@ -10,7 +10,7 @@ from db.audit.log import anonymous_actor, user_actor
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import LinkInvalid
-from db.factors.changes import delete_factors
+from db.factors.changes import delete_factors_and_identities
 from db.mail.notices import client_facts, post_password_notice
 from db.mail.outbox import delete_unsent, post_request
 from db.mail.tokens import (
@@ -100,7 +100,7 @@ async def reset_password(
         if changed is None:
             raise LinkInvalid("reset")
         if has_unproven:
-            await delete_factors(store, consumed.user_id)
+            await delete_factors_and_identities(store, consumed.user_id)
         ended = await accounts.end_access_after_reset(store, consumed.user_id, consumed.email)
         await delete_tokens(store, consumed.user_id, ENDED_LINKS)
         await delete_unsent(

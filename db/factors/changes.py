@@ -141,16 +141,24 @@ async def has_usable_identity(store: Store, user_id: str) -> bool:
 
 
 async def delete_factors(store: Store, user_id: str) -> None:
-    """Deletes the passkeys, the authenticator app and the recovery codes of an account, and
-    disconnects the identities of other providers.
+    """Deletes the passkeys, the authenticator app and the recovery codes of an account.
 
     Must run inside a transaction that has locked the user. The caller ends the sessions.
     """
     await store.count(DELETE_PASSKEYS(user_id=user_id))
-    await store.count(DELETE_IDENTITIES(user_id=user_id))
     await delete_app(store, user_id)
     await delete_codes(store, user_id)
     await store.count(SET_HAS_FACTOR(user_id=user_id, new_value=False))
+
+
+async def delete_factors_and_identities(store: Store, user_id: str) -> None:
+    """Deletes the second steps of an account, and disconnects the identities of other providers.
+
+    For an account whose email nobody had confirmed: someone else may have set them up. Must run
+    inside a transaction that has locked the user. The caller ends the sessions.
+    """
+    await delete_factors(store, user_id)
+    await store.count(DELETE_IDENTITIES(user_id=user_id))
 
 
 async def delete_factors_since(store: Store, user_id: str, moment: datetime) -> bool:
