@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import format_datetime
+from functools import cache
 from hashlib import sha256
 from socket import socket
 from typing import Any
@@ -147,7 +149,9 @@ class LyingProvider:
                 answer = self.answers[path]
                 return answer() if callable(answer) and not isinstance(answer, Response) else answer
             form = dict(parse_qsl((await request.body()).decode()))
-            return respond({"headers": request.headers, "form": form})
+            response = respond({"headers": request.headers, "form": form})
+            response.headers["Date"] = format_datetime(self.now(), usegmt=True)
+            return response
 
         return endpoint
 
@@ -275,8 +279,12 @@ def _encoded(part: Claims) -> str:
 
 def gzip_bomb() -> Response:
     """Returns 48 kB that expand to 50 MB."""
-    body = gzip.compress(b'{"keys": [' + b" " * 50 * MEGABYTE + b"]}")
-    return Response(body, headers={"Content-Encoding": "gzip"}, media_type="application/json")
+    return Response(_bomb(), headers={"Content-Encoding": "gzip"}, media_type="application/json")
+
+
+@cache
+def _bomb() -> bytes:
+    return gzip.compress(b'{"keys": [' + b" " * 50 * MEGABYTE + b"]}")
 
 
 def huge() -> Response:
@@ -311,7 +319,11 @@ def serving(provider: LyingProvider) -> Iterator[LyingProvider]:
         listener.bind(("127.0.0.1", 0))
         provider.port = listener.getsockname()[1]
         config = uvicorn.Config(
-            provider.app, log_level="error", lifespan="off", timeout_graceful_shutdown=1
+            provider.app,
+            log_level="error",
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+            date_header=False,
         )
         server = uvicorn.Server(config)
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]

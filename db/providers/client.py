@@ -10,7 +10,8 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import httpx2
@@ -45,6 +46,19 @@ class _Tokens:
     id_token: object = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class ProviderDocuments:
+    """What a provider publishes.
+
+    `clock_difference` is how much its clock is ahead of that of this machine, None if it sent no
+    time.
+    """
+
+    metadata: Metadata
+    key_count: int
+    clock_difference: timedelta | None
+
+
 class ProviderClient:
     """Requests to one provider. One process has one client for each provider.
 
@@ -66,6 +80,7 @@ class ProviderClient:
         self._documents = Documents(provider, now, self._fetch_document)
         self._running = 0
         self._failed_at: dict[str, datetime] = {}
+        self._clock_difference: timedelta | None = None
 
     async def make_authorization_url(
         self, *, state: str, nonce: str, verifier: Secret[str], asks_again: bool = False
@@ -112,16 +127,15 @@ class ProviderClient:
             profile = await self._fetch_profile(metadata, claims, tokens)
         return self._assert(claims, profile, answer.user)
 
-    async def read_documents(self) -> Metadata:
-        """Fetches the metadata and the keys, also if they are cached. Raises ProviderUnavailable.
+    async def read_documents(self) -> ProviderDocuments:
+        """Returns what the provider publishes, for the command that checks it.
 
-        For `latchkey providers check`.
+        Raises ProviderUnavailable.
         """
         async with self._limits():
             metadata = await self._documents.get_metadata()
-            if metadata.jwks_uri:
-                await self._documents.get_keys()
-        return metadata
+            keys = await self._documents.get_keys() if metadata.jwks_uri else KeySet([])
+        return ProviderDocuments(metadata, len(keys.keys), self._clock_difference)
 
     @property
     def _has_id_tokens(self) -> bool:
@@ -176,6 +190,9 @@ class ProviderClient:
             response = await client.request("GET", url, withhold_token=True, headers=headers)
             if response.status_code != 200:
                 raise ProviderUnavailable(f"status_{response.status_code}")
+            sent_at = _read_date(response.headers.get("date", ""))
+            if sent_at is not None:
+                self._clock_difference = sent_at - self._now()
             return _read_json(response.content)
 
     def _open(self, auth_method: str = "") -> AsyncOAuth2Client:
@@ -296,6 +313,14 @@ class ProviderClient:
             has_trusted_email=bool(email) and self.provider.trusts_email,
             name=read_name({"name": user.get("name") or user.get("login")}, ""),
         )
+
+
+def _read_date(value: str) -> datetime | None:
+    """Returns the time of the header `Date`; None if it is absent or malformed."""
+    try:
+        return parsedate_to_datetime(value).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _read_auth_time(value: object) -> float | None:
