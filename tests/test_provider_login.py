@@ -1,6 +1,7 @@
 """Tests of log-in and sign-up with an identity provider that lies if a test wants it to."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -460,3 +461,22 @@ def test_no_client_is_imported_before_a_provider_is_used(lying, tmp_path, provid
         [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+# The metrics.
+
+
+async def test_the_metrics_have_the_outcome_of_each_callback(app, anonymous, lying):
+    await come_back(anonymous, lying)
+    lying.sign = unsigned
+    await come_back(anonymous, lying)
+    lying.change_answer = lambda answer: answer.update(error="access_denied")
+    await come_back(anonymous, lying)
+    lying.change_answer = lambda answer: None
+    callback = lying.callback_of(await start(anonymous))
+    lying.answers["/token"] = JSONResponse({}, 503)
+    await anonymous.get(callback)
+    text = (await app.asgi_app.state.metrics.render()).decode()
+    for outcome in ("done", "refused", "canceled", "down"):
+        labels = f'outcome="{outcome}",pid="{os.getpid()}",provider="work"'
+        assert f"latchkey_provider_seconds_count{{{labels}}} 1.0" in text

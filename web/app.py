@@ -121,6 +121,7 @@ def create_app(
         settings.base_path,
     )
     store.passwords.observe = metrics.hash_seconds.observe
+    store.providers.observe = metrics.observe_provider
     assets = load_assets(product.brand, product.find_folder("static"), settings.base_path)
     languages = languages or with_folder(product.find_folder("locale"))
     templates = templates or TemplatesByLanguage(

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from time import perf_counter
 from typing import Final, Literal
 
 from sqlalchemy import bindparam, update
@@ -25,8 +26,9 @@ from db.errors import (
     LinkInvalid,
     ProviderRefused,
     ProviderUnavailable,
+    Unavailable,
 )
-from db.factors.changes import delete_factors
+from db.factors.changes import delete_factors_and_identities
 from db.mail.notices import post_new_device_notice, post_verification
 from db.mail.outbox import delete_unsent, post_request
 from db.mail.tokens import delete_tokens, find_token
@@ -306,10 +308,8 @@ async def finish(
     expires_at = flow.started_at + LIFETIMES["flow"].total_seconds()
     if not await use_token(store, {"jti": flow.state, "exp": expires_at}):
         return Failed("expired")
-    provider_client = await store.providers.get_client(name)
-    started = StartedFlow(flow.nonce, Secret(flow.verifier))
     try:
-        asserted = await provider_client.fetch_identity(started, answer)
+        asserted = await _fetch_identity(store, flow, answer)
     except ProviderRefused as error:
         if error.code in CANCELLATIONS:
             return Failed("cancelled")
@@ -426,7 +426,7 @@ async def take_over(
                 raise _RolledBack
             user_id, role = str(found[0][0]), str(found[0][1])
             ended = await end_all_sessions(store, user_id)
-            await delete_factors(store, user_id)
+            await delete_factors_and_identities(store, user_id)
             await delete_tokens(store, user_id, ENDED_LINKS)
             await delete_unsent(store, user_id, ["verify", "exists", "reset", "change", "locked"])
             if not await insert_identity(store, user_id, asserted):
@@ -488,6 +488,31 @@ def find_kept_identity(store: Store, cookie: str | None) -> Asserted | None:
     if asserted is None or not store.providers.accepts(asserted.provider, asserted.issuer):
         return None
     return asserted
+
+
+async def _fetch_identity(store: Store, flow: Flow, answer: ProviderAnswer) -> Asserted:
+    """Returns the identity, and observes the outcome and the duration for the metrics.
+
+    Raises ProviderRefused, ProviderUnavailable and Unavailable.
+    """
+    provider_client = await store.providers.get_client(flow.provider)
+    started = StartedFlow(flow.nonce, Secret(flow.verifier))
+    started_at, outcome = perf_counter(), "failed"
+    try:
+        asserted = await provider_client.fetch_identity(started, answer)
+        outcome = "done"
+        return asserted
+    except ProviderRefused as error:
+        outcome = "canceled" if error.code in CANCELLATIONS else "refused"
+        raise
+    except ProviderUnavailable:
+        outcome = "down"
+        raise
+    except Unavailable:
+        outcome = "busy"
+        raise
+    finally:
+        store.providers.observe(flow.provider, outcome, perf_counter() - started_at)
 
 
 async def _log_in(

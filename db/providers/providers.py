@@ -20,6 +20,8 @@ class Providers:
         self.all = tuple(providers)
         self._by_name = {provider.name: provider for provider in providers}
         self._now = now
+        # Called with the name of the provider, the outcome and the seconds of each callback.
+        self.observe: Callable[[str, str, float], None] = lambda name, outcome, seconds: None
         self._clients: dict[str, ProviderClient] = {}
 
     def get(self, name: str) -> Provider:
