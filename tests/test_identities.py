@@ -1,6 +1,7 @@
 """Tests of connecting an identity of another provider to an account, and of disconnecting it."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -114,6 +115,15 @@ async def test_the_owner_of_a_trusted_email_logs_in_and_connects(make_app, lying
     assert (await alice.log_in(next=target)).headers["location"] == "/account/security?connect=1"
     await alice.post("/account/identities/connect", {"provider": "work"})
     assert await app.count("identities") == 1
+
+
+async def test_the_data_download_has_the_identities(app, alice, bob, lying):
+    lying.user["email"] = "work@example.com"
+    await connect(alice, lying)
+    (entry,) = json.loads((await alice.post("/account/data")).text)["identities"]
+    assert (entry["provider"], entry["issuer"]) == ("work", lying.issuer)
+    assert (entry["subject"], entry["label"]) == ("user-1", "work@example.com")
+    assert json.loads((await bob.post("/account/data")).text)["identities"] == []
 
 
 async def test_an_identity_can_be_disconnected(app, alice, lying):
