@@ -26,6 +26,7 @@ from db.errors import (
     LinkInvalid,
     ProviderRefused,
     ProviderUnavailable,
+    Refused,
     Unavailable,
 )
 from db.factors.changes import delete_factors_and_identities
@@ -397,6 +398,13 @@ async def sign_up(
             )
             await _record_sign_up(store, asserted, user_actor(user_id, client, session.id))
             return session
+    except Refused:
+        if not (is_private and needs_mail):
+            raise
+        # Only a free email causes a refusal by a hook, so the answer must not show it.
+        async with store.transaction():
+            await audit_log.record(store, "signup", anonymous_actor(client), outcome="refused")
+        return "mail"
     except _RolledBack:
         return await _log_in_to_winner(store, asserted, client)
 
@@ -624,6 +632,8 @@ async def _record_taken(
     """Records the attempt to sign up with the email of another account."""
     if needs_mail:
         await post_request(store, "taken", email)
+        # Otherwise the time that the hooks take would show that the email was free.
+        await audit_log.rehearse_hooks(store, "signup", user_actor(store.token(16), client))
     await audit_log.record(
         store,
         "signup",
