@@ -9,6 +9,7 @@ from tests.conftest import Clock, TestApp
 from tests.environment import SECRET
 from tests.lying_provider import LyingProvider, serving
 from tests.mail import confirm_email, deliver, enabled_outbox, link_field, open_link, receive
+from tests.test_hooks import refusing
 from tests.test_identities import connect
 from tests.test_provider_login import come_back, sign_up
 
@@ -96,6 +97,18 @@ async def test_a_private_sign_up_does_not_show_that_an_email_is_taken(private, l
     kinds = {(mail.message_type, mail.recipient) for mail in await deliver(private)}
     assert ("exists", "alice@example.com") in kinds
     assert ("verify", "grace@example.com") in kinds
+
+
+@pytest.mark.asvs("S52")
+async def test_a_private_sign_up_does_not_show_the_refusal_of_a_hook(make_app, lying):
+    app = await make_app(
+        mail=enabled_outbox(requires_verification=True),
+        product=refusing("signup"),
+        SIGNUP_PRIVACY="private",
+    )
+    answer = await sign_up(await app.browser("Grace"), lying)
+    assert answer.headers["location"] == "/login?new=1"
+    assert (await app.count("users"), await app.count("identities")) == (0, 0)
 
 
 # "Not you?" in mails.

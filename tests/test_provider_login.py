@@ -1,11 +1,13 @@
 """Tests of log-in and sign-up with an identity provider that lies if a test wants it to."""
 
 import asyncio
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from starlette.responses import JSONResponse
@@ -13,7 +15,7 @@ from starlette.responses import JSONResponse
 from tests.browser_client import Browser, path_of, read, set_cookie_of
 from tests.conftest import Clock, TestApp
 from tests.environment import SECRET, environ_of
-from tests.lying_provider import LyingProvider, serving, unsigned
+from tests.lying_provider import CLIENT_SECRET, LyingProvider, serving, unsigned
 from tests.mail import enabled_outbox, link_field, open_link, receive
 from web.app import create_app
 
@@ -308,6 +310,17 @@ async def test_a_callback_in_another_browser_is_refused(app, known, lying):
     assert not await other.is_logged_in()
 
 
+async def test_an_ended_session_does_not_prevent_a_log_in(app, known, lying):
+    await come_back(known, lying)
+    await app.change("DELETE FROM sessions")
+    other = await app.browser("Alice")
+    callback = lying.callback_of(await start(other))
+    other.client.cookies.set("session", known.cookie, domain="localhost.local", path="/")
+    answer = await other.get(callback)
+    assert answer.headers["location"] == "/dashboard"
+    assert await other.is_logged_in()
+
+
 @pytest.mark.asvs("S22")
 async def test_a_callback_works_once(app, known, lying):
     callback = lying.callback_of(await start(known))
@@ -377,6 +390,130 @@ async def test_a_stopped_provider_changes_nothing_else(app, alice, lying):
 @pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "/\\evil.example"])
 async def test_the_next_page_is_of_this_site(known, lying, target):
     assert (await come_back(known, lying, target)).headers["location"] == "/dashboard"
+
+
+# Two providers (mix-up, RFC 9700, section 4.4).
+
+
+@pytest.fixture
+def second(clock: Clock) -> Iterator[LyingProvider]:
+    with serving(LyingProvider(now=clock)) as provider:
+        yield provider
+
+
+@pytest.fixture
+async def two(make_app: Callable, lying: LyingProvider, second: LyingProvider) -> TestApp:
+    """Returns an application with the providers `work` and `other`."""
+    other = {
+        name.replace("WORK", "OTHER"): value
+        for name, value in second.settings.items()
+        if name != "PROVIDERS"
+    }
+    return await make_app(PROVIDERS="work,other", **other)
+
+
+@pytest.mark.asvs("S100", "S22")
+async def test_the_callback_of_another_provider_is_refused(two, lying, second):
+    browser = await two.browser("Charlie")
+    callback = lying.callback_of(await start(browser)).replace("/with/work/", "/with/other/")
+    answer = await browser.get(callback)
+    assert answer.headers["location"] == "/login?trouble=expired&with=other"
+    assert "/token" not in lying.requests + second.requests
+
+
+@pytest.mark.asvs("S100")
+@pytest.mark.parametrize("sends_iss", [True, False])
+async def test_an_answer_with_the_issuer_of_another_provider_is_refused(
+    two, lying, second, sends_iss
+):
+    browser = await two.browser("Charlie")
+    url = await start(browser)
+    lying.change_answer = lambda answer: answer.update(iss=second.issuer)
+    if not sends_iss:
+        lying.change_answer = lambda answer: answer.pop("iss")
+    answer = await browser.get(lying.callback_of(url))
+    assert answer.headers["location"] == "/login?trouble=refused&with=work"
+    assert "/token" not in lying.requests + second.requests
+
+
+@pytest.mark.asvs("S100")
+async def test_one_subject_at_two_providers_is_two_identities(two, lying, second):
+    first = await two.browser("Alice")
+    await sign_up(first, lying)
+    browser = await two.browser("Bob")
+    page = await browser.post("/login/with/other")
+    url = read(page).one("meta", http_equiv="refresh").attrs["content"].removeprefix("0;url=")
+    answer = await browser.get(second.callback_of(url))
+    assert answer.headers["location"] == "/signup/with/other"
+    assert not await browser.is_logged_in()
+
+
+# The limits.
+
+
+async def test_starts_of_one_client_are_limited(make_app, lying):
+    app = await make_app(RATE_LIMITS="enforce")
+    browser = await app.browser("Charlie")
+    for _ in range(30):
+        assert (await browser.post("/login/with/work")).status_code == 200
+    answer = await browser.post("/login/with/work")
+    assert (answer.status_code, "retry-after" in answer.headers) == (429, True)
+    app.clock.move(minutes=1)
+    assert (await browser.post("/login/with/work")).status_code == 200
+
+
+async def test_returns_of_one_client_are_limited_before_the_exchange(make_app, lying):
+    app = await make_app(RATE_LIMITS="enforce")
+    browser = await app.browser("Charlie")
+    for _ in range(10):
+        assert (await come_back(browser, lying)).status_code == 303
+    lying.requests.clear()
+    callback = lying.callback_of(await start(browser))
+    assert (await browser.get(callback)).status_code == 429
+    assert "/token" not in lying.requests
+    app.clock.move(minutes=1)
+    assert (await browser.get(callback)).headers["location"] == "/signup/with/work"
+
+
+async def test_failures_of_a_provider_are_reported_once_a_minute(make_app, lying, caplog):
+    app = await make_app(RATE_LIMITS="enforce")
+    browser = await app.browser("Charlie")
+    lying.sign = unsigned
+    for _ in range(3):
+        await come_back(browser, lying)
+    warnings = [one for one in caplog.records if "log-in with work failed" in one.getMessage()]
+    assert len(warnings) == 1
+    assert await app.count("audit WHERE event = 'provider'") == 1
+
+
+# What logs, pages and the audit log must not contain.
+
+
+async def test_no_secret_is_logged_shown_or_audited(app, anonymous, lying, caplog):
+    caplog.set_level(logging.INFO)
+    lying.user |= {"sub": "canary-subject", "email": "canary@example.com"}
+    url = await start(anonymous)
+    flow = parse_qs(urlsplit(url).query)
+    pages = [await anonymous.get(lying.callback_of(url))]
+    pages.append(await anonymous.get("/signup/with/work"))
+    typed = {"name": "Alice", "email": "alice@example.com"}
+    pages.append(await anonymous.post("/signup/with/work", typed))
+    pages.append(await anonymous.get("/account/security"))
+    await anonymous.post("/logout")
+    lying.sign = unsigned
+    pages.append(await come_back(anonymous, lying))
+    pages.append(await anonymous.get(pages[-1].headers["location"]))
+    audit = str(await app.rows("SELECT * FROM audit"))
+    # The test client has the logger `httpx`.
+    records = [one for one in caplog.records if one.name != "httpx"]
+    logs = "\n".join(f"{one.getMessage()} {one.__dict__}" for one in records)
+    shown = "\n".join(f"{page.headers} {page.text}" for page in pages)
+    secrets = ["canary-code", "canary-access-token", CLIENT_SECRET, flow["nonce"][0]]
+    for secret in (*secrets, flow["state"][0], "canary-subject", "canary@example.com"):
+        assert secret not in audit
+        assert secret not in logs
+    for secret in (*secrets, "canary-subject"):
+        assert secret not in shown
 
 
 # An answer by a form, as Apple sends it.
