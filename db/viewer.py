@@ -223,9 +223,15 @@ def needs_factor(viewer: Viewer) -> bool:
 
 
 def require_role(viewer: Viewer, role: Role) -> None:
-    """Raises Forbidden unless the viewer has the role. An administrator passes."""
+    """Raises Forbidden unless the viewer has the role. An administrator passes.
+
+    Raises NeedsFactor if the administrator needs a second step for that. `require_admin` has a
+    check of its own.
+    """
     if viewer.role not in (role, "admin"):
         raise Forbidden(role)
+    if role != "admin" and needs_factor(viewer):
+        raise NeedsFactor
 
 
 def has_scope(viewer: Viewer, scope: str) -> bool:

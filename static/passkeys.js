@@ -124,8 +124,7 @@ function signalPasskeys() {
   const form = $('form[data-unknown]');
   if (form) {
     const {unknown: credentialId, options} = form.dataset;
-    const {rpId, rp} = JSON.parse(options);
-    signal('signalUnknownCredential', {rpId: rpId ?? rp.id, credentialId});
+    signal('signalUnknownCredential', {rpId: JSON.parse(options).rpId, credentialId});
   }
 }
 

@@ -62,6 +62,9 @@ TABLES = (
     "sessions",
     "access_tokens",
     "invitations",
+    "passkeys",
+    "totp",
+    "recovery_codes",
 )  # Each table refers only to those before it.
 
 

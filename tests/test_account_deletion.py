@@ -285,6 +285,7 @@ async def test_a_lock_of_the_account_stops_its_deletion(app: TestApp, alice: Bro
 
 
 @BOTH_STRATEGIES
+@pytest.mark.asvs("S93")
 async def test_pruning_deletes_the_account_after_seven_days(
     make_app: Callable, strategy: str
 ) -> None:
@@ -310,6 +311,7 @@ async def test_pruning_deletes_the_account_after_seven_days(
     assert sorted(await deletion_times(app)) == ["Ada", "Alice"]
 
 
+@pytest.mark.asvs("S93")
 async def test_a_deletion_takes_everything_but_the_audit_log(app: TestApp, alice: Browser) -> None:
     alice_id = await id_of(app, "Alice")
     await app.create("Bob", "admin")

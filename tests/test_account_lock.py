@@ -32,9 +32,10 @@ async def app(make_app: Callable) -> TestApp:
 
 @pytest.fixture
 async def moved(app: TestApp, alice: Browser) -> Message:
-    """Returns the notice to Alice's old email after an attacker with her session changed it."""
+    """Returns the notice to Alice's old email after an attacker with her password changed it."""
     await confirm_email(app, alice)
     attacker = replace(await app.attacker_with_cookie_of(alice), email=alice.email)
+    await attacker.confirm()
     await change_email(app, attacker, NEW_EMAIL)
     return await receive(app, "moved")
 
@@ -223,6 +224,7 @@ async def test_the_lock_ends_the_invitations_of_an_intruder(app: TestApp) -> Non
     ada = await app.admin()
     mail = await receive(app, "new-device")
     intruder = await app.attacker_with_cookie_of(ada)
+    await intruder.confirm()
     invited = {"email": NEW_EMAIL, "role": "admin", "team": ""}
     assert (await intruder.post("/admin/invitations", invited)).status_code == 303
     invitation = await receive(app, "invite")

@@ -195,6 +195,7 @@ async def test_the_audit_page_filters_by_days_in_utc(users: Users) -> None:
     start = clock.moment
     for day, time in ((24, "23:59:59"), (25, "00:00:00"), (25, "23:59:59"), (26, "00:00:00")):
         clock.moment = start.fromisoformat(f"2026-11-{day}T{time}.500000+00:00")
+        await users.ada.confirm()
         await users.change_user("Bob", "team", team=f"Team {day}, {time}")
     teams = {
         query: [row[0].rpartition("Team ")[2] for row in await search_entries(users, query)]
@@ -222,6 +223,7 @@ async def test_the_audit_page_filters_by_days_in_utc(users: Users) -> None:
 async def test_a_day_finds_entries_of_a_host_whose_clock_is_slow(users: Users) -> None:
     clock = users.app.clock
     clock.moment = clock.moment.replace(hour=23, minute=59)
+    await users.ada.confirm()
     await users.change_user("Bob", "team", team="Before midnight")
     for entry, time in ((0, "2026-11-25T00:00:10"), (1, "2026-11-24T23:59:50")):
         newest = (await users.app.rows("SELECT max(number) FROM audit"))[0][0]

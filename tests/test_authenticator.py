@@ -174,7 +174,7 @@ async def test_the_first_codes_must_be_saved(app: TestApp, alice: Browser, send:
     for saved in ("", "off"):
         answer = await send(alice, PATH, {**fields, "saved": saved})
         assert answer.status_code == 422
-        assert "Save the codes first: they are the only way back in." in error_of(answer)
+        assert "Save the codes, then tick this box." in error_of(answer)
         assert codes_of(read(answer)) == codes_of(form)
     assert await stored(app) == (0, 0, [(0,)])
 

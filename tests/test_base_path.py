@@ -29,7 +29,7 @@ BARE_PATH = re.compile(rf"(?<![\w.~-])/({'|'.join(map(re.escape, SEGMENTS))})\b"
 # Their URLs at the root have tests of their own.
 WITH_OTHER_URLS = ("api-openapi", "security-txt")
 # These end the session, so a crawl requests them last.
-LAST = ("devices-revoke", "devices-revoke-all", "logout")
+LAST = ("devices-revoke", "account-delete", "devices-revoke-all", "logout")
 
 
 @pytest.fixture
@@ -70,8 +70,9 @@ def outside_text(app: TestApp, text: str) -> Iterator[str]:
 
 
 def is_inside(app: TestApp, url: str) -> bool:
-    """Returns whether a URL is a fragment of the page, or a path or URL inside of BASE_PATH."""
-    if url.startswith("#"):
+    """Returns whether a URL is inside of BASE_PATH, or is no URL of this site."""
+    # The last two open an authenticator app, and contain the file with the recovery codes.
+    if url.startswith(("#", "otpauth://totp/", "data:text/plain;")):
         return True
     local = url.removeprefix(app.settings.base_url)
     return urlsplit(local).path.startswith(f"{PREFIX}/") and not urlsplit(local).netloc

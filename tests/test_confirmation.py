@@ -11,7 +11,7 @@ from db.crypto.secret import Secret
 from db.factors import recovery_codes, totp
 from db.sessions.claims import decode_claims
 from db.sessions.drafts import MAX_DRAFT_CHARS, encode_draft
-from tests.browser_client import PASSWORD, Browser, read, set_cookie_of
+from tests.browser_client import HTMX, PASSWORD, Browser, read, set_cookie_of
 from tests.conftest import Clock, TestApp
 from tests.mail import enabled_outbox
 
@@ -92,6 +92,19 @@ async def test_a_wrong_password_confirms_nothing_and_keeps_the_draft(
     assert await app.count("access_tokens") == 1
 
 
+@pytest.mark.parametrize("headers", [{}, HTMX])
+async def test_a_confirmation_opens_the_page_that_was_requested(
+    app: TestApp, alice: Browser, headers: dict[str, str]
+) -> None:
+    app.clock.move(minutes=11)
+    current = {"HX-Current-URL": f"{app.settings.base_url}/account/security"} if headers else {}
+    answer = await alice.get("/account/recovery-codes", **headers, **current)
+    location = answer.headers["hx-redirect" if headers else "location"]
+    assert location == "/confirm?next=/account/recovery-codes"
+    answer = await alice.confirm(next="/account/recovery-codes")
+    assert answer.headers["location"] == "/account/recovery-codes"
+
+
 async def test_a_confirmed_user_is_redirected_from_the_page(alice: Browser) -> None:
     answer = await alice.get("/confirm?next=/account")
     assert (answer.status_code, answer.headers["location"]) == (303, "/account")
@@ -128,6 +141,18 @@ async def test_a_code_of_the_app_confirms_once(app: TestApp, alice: Browser) -> 
     assert await app.count("access_tokens") == 1
     again = await alice.post("/confirm", {"code": code})
     assert (again.status_code, "sudo" in set_cookie_of(again)) == (422, False)
+
+
+async def test_a_confirmation_without_a_code_is_not_an_attempt(
+    app: TestApp, alice: Browser
+) -> None:
+    await add_app(app, alice)
+    hidden = await interrupted(app, alice)
+    answer = await alice.post("/confirm", {"code": "", "recovery_code": "", **hidden})
+    assert (answer.status_code, hidden_fields(answer)) == (422, hidden)
+    summary = read(answer).one(id="error-summary")
+    assert "Type a code or a recovery code." in summary.text
+    assert await confirm_entries(app) == []
 
 
 @pytest.mark.asvs("S29")
@@ -250,7 +275,7 @@ async def test_passwords_and_long_forms_are_typed_again(
     assert answer.status_code == 403
     hidden = hidden_fields(answer)
     assert ("draft" in hidden, hidden["next"]) == (False, "/account")
-    assert "Type it again" in answer.text
+    assert "fill in the form again" in answer.text
     assert fields["email"] not in answer.text
 
 

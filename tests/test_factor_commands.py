@@ -56,7 +56,7 @@ def test_rekey_encrypts_every_secret_with_the_first_key(
     both = run("factors", "rekey", SESSION_SECRET=f"{NEW},{OLD}")
     assert (both.returncode, both.stdout) == (
         0,
-        "1 secret was encrypted again; 1 have the current key\n",
+        "1 secret was encrypted again; apps with the first key: 1\n",
     )
     text, kid = database.execute("SELECT secret, kid FROM totp").fetchone()
     assert FactorSecrets([Secret(NEW.encode())]).decrypt(user_id, text, kid) is not None

@@ -268,6 +268,7 @@ async def test_a_disabled_account_keeps_its_second_steps(app: TestApp, confirmed
     assert (await factor.log_in(browser)).status_code == 303
 
 
+@pytest.mark.asvs("S93")
 async def test_a_deleted_account_leaves_no_second_step(app: TestApp, confirmed: Browser) -> None:
     await add_passkey(confirmed)
     await set_up_app(app, confirmed)

@@ -57,7 +57,7 @@ async def test_the_first_password_is_set_and_ends_other_sessions(
     assert (await phone.log_in()).headers["location"] == "/login/factor"
 
 
-@pytest.mark.asvs("S30")
+@pytest.mark.asvs("S30", "S101")
 @pytest.mark.parametrize("send", [Browser.post, Browser.post_fragment])
 async def test_the_first_password_needs_a_confirmation(
     app: TestApp, alice: Browser, passkey: SoftAuthenticator, send: Callable

@@ -16,6 +16,7 @@ import pytest
 from pydantic import BaseModel
 from starlette.middleware import Middleware
 
+from tests.authenticator_app import set_up_app
 from tests.browser_client import PASSWORD, Browser
 from tests.conftest import TestApp
 from tests.databases import DATABASE_TYPES
@@ -478,7 +479,18 @@ FORMS = {
     "NewAccessToken": ("Alice", "/account/tokens"),
     "PasswordResetRequest": ("Charlie", "/forgot"),
     "EmailChange": ("Alice", "/account/email"),
-    "PasswordConfirmation": ("Alice", "/account/data"),
+    "DataDownload": ("Alice", "/account/data"),
+    "OwnDeletion": ("Alice", "/account/delete"),
+    "PasswordConfirmation": ("Alice", "/confirm"),
+    "FactorConfirmation": ("Grace", "/confirm"),
+    "PasskeyAnswer": ("Charlie", "/login/passkey"),
+    "NewPasskey": ("Grace", "/account/passkeys"),
+    "PasskeyRename": ("Alice", "/account/passkeys/{id}"),
+    "AuthenticatorSetUp": ("Alice", "/account/authenticator"),
+    "RecoveryCodes": ("Grace", "/account/recovery-codes"),
+    "AuthenticatorCode": ("claimant", "/login/factor"),
+    "RecoveryCodeUse": ("claimant", "/login/factor"),
+    "FirstPassword": ("Hedy", "/account/password"),
     "UserDeletion": ("Ada", "/admin/users/{id}/delete"),
     "Invitation": ("Ada", "/admin/invitations"),
     "NewAccount": ("Ada", "/admin/add"),
@@ -508,6 +520,7 @@ GOOD = {
     "label": "Editor",
     "days": "30",
     "next": "/devices",
+    "saved": "on",
 }
 NEW_PASSWORD = GOOD["password"]
 UNSTORABLE = {
@@ -531,20 +544,36 @@ def test_every_form_is_covered_by_these_tests() -> None:
     }
 
 
+async def browsers_of(app: TestApp) -> dict[str, Browser]:
+    """Returns the browsers of FORMS.
+
+    Grace has an authenticator app, `claimant` is her log-in before its second step, and Hedy has no
+    password.
+    """
+    browsers = {
+        "Charlie": await app.browser("Charlie"),
+        "Alice": await app.sign_up_user("Alice"),
+        "Ada": await app.admin(),
+        "Grace": await app.sign_up_user("Grace"),
+        "claimant": await app.browser("Grace"),
+        "Hedy": await app.sign_up_user("Hedy"),
+    }
+    await app.change("UPDATE users SET password_hash = '!' WHERE name = 'Hedy'")
+    authenticator = await set_up_app(app, browsers["Grace"])
+    assert (await authenticator.log_in(browsers["Grace"])).status_code == 303
+    assert (await browsers["claimant"].log_in()).headers["location"] == "/login/factor"
+    return browsers
+
+
 @pytest.mark.asvs("S85")
 @pytest.mark.parametrize("database_type", DATABASE_TYPES)
 async def test_unstorable_values_are_refused_by_every_form_field(
     app: TestApp, database_type: str
 ) -> None:
-    browsers = {
-        "Charlie": await app.browser("Charlie"),
-        "Alice": await app.sign_up_user("Alice"),
-        "Ada": await app.admin(),
-    }
+    browsers = await browsers_of(app)
     alice = (await browsers["Alice"].get("/api/session")).json()["user"]["id"]
-    before = await app.rows(
-        "SELECT name, email, slug, phone, team, role, password_hash FROM users ORDER BY name"
-    )
+    columns = "name, email, slug, phone, team, role, password_hash, has_factor"
+    before = await app.rows(f"SELECT {columns} FROM users ORDER BY name")
     for form, field in FIELDS:
         user_name, path = FORMS[form]
         for label, value in UNSTORABLE.items():
@@ -568,10 +597,7 @@ async def test_unstorable_values_are_refused_by_every_form_field(
                     field,
                     label,
                 )
-    after = await app.rows(
-        "SELECT name, email, slug, phone, team, role, password_hash FROM users ORDER BY name"
-    )
-    assert after == before
+    assert await app.rows(f"SELECT {columns} FROM users ORDER BY name") == before
 
 
 @pytest.mark.asvs("S85")

@@ -85,17 +85,22 @@ async def create_admin(app_settings: Settings) -> None:
     await store.database.disconnect()
 
 
+def cookies_of(answer: httpx.Response) -> str:
+    """Returns the cookies of a user who has just logged in, as the header of the next request."""
+    return "; ".join(f"{name}={answer.cookies[name]}" for name in ("session", "sudo"))
+
+
 def callers_at(url: str) -> dict[str, dict[str, str]]:
     """Returns the cookies of a user and an administrator, and a token of the latter."""
     alice = {"name": "Alice", "email": "alice@example.com", "password": PASSWORD}
     ada = {"email": "ada@example.com", "password": PASSWORD}
     with httpx.Client(base_url=url, transport=httpx.HTTPTransport(retries=5)) as client:
-        cookies = {"user": client.post("/signup", data=alice).cookies["session"]}
+        cookies = {"user": cookies_of(client.post("/signup", data=alice))}
         client.cookies.clear()
-        cookies["admin"] = client.post("/login", data=ada).cookies["session"]
+        cookies["admin"] = cookies_of(client.post("/login", data=ada))
         scopes = {f"scope-{scope}": "yes" for scope in SCOPES}
         token = read(client.post("/account/tokens", data=FORM | scopes)).one(id="new-token").text
-    callers = {role: {"Cookie": f"session={cookie}"} for role, cookie in cookies.items()}
+    callers = {role: {"Cookie": cookie} for role, cookie in cookies.items()}
     return callers | {"anonymous": {}, "token": {"Authorization": f"Bearer {token}"}}
 
 

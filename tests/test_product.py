@@ -455,7 +455,7 @@ async def test_static_files_of_the_product_are_served_by_their_hash(
         "/static/app.css",
         "/static/product.css",
     ]
-    assert (await charlie.get(styles[1])).text == 'p{color: red;content: "a; b"}'
+    assert (await charlie.get(styles[1])).text == 'p{color:red;content:"a; b"}'
     icon = await charlie.get(page.one("link", rel="icon").attrs["href"])
     assert (icon.text, icon.headers["content-type"]) == ("<svg/>", "image/svg+xml")
     font = await charlie.get(app.asgi_app.state.assets.url("font.woff2"))
@@ -509,7 +509,7 @@ async def test_the_colors_of_the_brand_are_a_stylesheet(app: TestApp, anonymous:
     styles = [link.attrs["href"] for link in page.all("link", rel="stylesheet")]
     assert "/static/brand." in styles[1]
     css = (await anonymous.get(styles[1])).text
-    assert "--brass: light-dark(#9fd3c7,#7fc1b2);" in css
+    assert "--brass:light-dark(#9fd3c7,#7fc1b2);" in css
     assert "--err:" not in css
     colors = [meta.attrs["content"] for meta in page.all("meta", name="theme-color")]
     assert colors == ["#9fd3c7", "#11141a"]

@@ -89,7 +89,7 @@ async def test_codes_must_be_saved(app: TestApp, alice_with_app: Browser, send: 
     form = await open_form(alice_with_app)
     answer = await send(alice_with_app, PATH, fields_of(form, saved=""))
     summary = read(answer).one(id="error-summary").text
-    assert (answer.status_code, "Save the codes first" in summary) == (422, True)
+    assert (answer.status_code, "Save the codes, then tick this box" in summary) == (422, True)
     assert codes_of(read(answer)) == codes_of(form)
     assert await app.rows(HASHES) == before
 

@@ -182,7 +182,8 @@ async def test_the_pages_carry_the_application_from_login_to_signup_and_back(
 ) -> None:
     target = f"{APP}/items?page=2"
     login = read(await anonymous.get("/login?next=https%3A//app.example.com/items%3Fpage%3D2"))
-    assert login.one("input", name="next").attrs["value"] == target
+    for form in ("login-form", "passkey-form"):
+        assert login.one(id=form).one("input", name="next").attrs["value"] == target
     (link,) = {a.attrs["href"] for a in login.all("a") if "/signup?" in a.attrs["href"]}
     signup = read(await anonymous.get(link))
     assert signup.one("input", name="next").attrs["value"] == target
@@ -198,7 +199,8 @@ async def test_a_signup_that_needs_confirmation_carries_the_application(
     fields = {"name": "Zoe", "email": zoe.email, "password": zoe.password}
     answer = await zoe.post("/signup", {**fields, "next": f"{APP}/welcome"})
     page = read(await zoe.get(answer.headers["location"]))
-    assert page.one("input", name="next").attrs["value"] == f"{APP}/welcome"
+    form = page.one(id="login-form")
+    assert form.one("input", name="next").attrs["value"] == f"{APP}/welcome"
 
 
 async def test_the_csp_allows_the_redirect_after_the_login_form(anonymous: Browser) -> None:

@@ -154,7 +154,7 @@ async def test_a_correct_code_logs_in(
     assert cookies["claim"]["max-age"] == "0"
     assert await claimant.is_logged_in()
     assert await entries(app, "login") == [
-        ("login", "done", '{"with": "password", "factor": "authenticator"}')
+        ("login", "done", '{"with": "password", "factor": "authenticator app"}')
     ]
 
 

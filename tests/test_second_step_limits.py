@@ -211,3 +211,37 @@ async def test_a_log_in_at_a_new_browser_is_reported_after_the_second_step(
     clock.move(minutes=1)
     await attempt(browser, factor.code(), OWN_IP)
     assert await deliver(app) == []
+
+
+@pytest.mark.asvs("S28")
+async def test_a_password_change_gives_no_new_browser_attempts_of_its_own(
+    app: TestApp, factor: AuthenticatorApp, alice: Browser
+) -> None:
+    """An attacker with the session cookie and the password gets no further guesses."""
+    assert (await factor.log_in(alice)).status_code == 303
+    attacker = await app.attacker_with_cookie_of(alice)
+    passwords = {"current_password": alice.password, "password": "another-No.7 by the sea"}
+    answer = await attacker.post("/account/password", passwords)
+    assert (answer.status_code, "device" in attacker.client.cookies) == (303, False)
+    evaluated = 0
+    for number in range(20):
+        session = attacker.cookie
+        guess = {"code": factor.wrong_code()}
+        headers = {"X-Forwarded-For": f"198.51.100.{number}"}
+        evaluated += (await attacker.post("/confirm", guess, **headers)).status_code == 422
+        attacker.cookie = session
+    assert evaluated == FACTOR_TRIES.burst
+
+
+async def test_a_known_browser_stays_known_after_a_password_change(
+    app: TestApp, factor: AuthenticatorApp, alice: Browser
+) -> None:
+    assert (await factor.log_in(alice)).status_code == 303
+    passwords = {"current_password": alice.password, "password": "another-No.7 by the sea"}
+    assert (await alice.post("/account/password", passwords)).status_code == 303
+    attacker = await app.browser("Alice", password=passwords["password"])
+    for _ in range(FACTOR_TRIES.burst + 1):
+        await attempt(attacker, factor.wrong_code(), "198.51.100.7")
+    app.clock.move(seconds=30)
+    assert await attempt(attacker, factor.code(), "198.51.100.8") == 429
+    assert (await alice.post("/confirm", {"code": factor.code()})).status_code == 303

@@ -1,12 +1,15 @@
 """Tests of second steps that are sent many times at once, and together with other changes."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from db.access import operator
+from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
 from db.factors.totp import STEP_SECONDS
+from db.sessions.lifecycle import end_all_sessions
 from db.viewer import Operator
 from tests.authenticator_app import AuthenticatorApp, set_up_app
 from tests.browser_client import Browser
@@ -137,3 +140,43 @@ async def test_an_account_that_is_disabled_at_once_is_not_logged_in(
         assert not await browser.is_logged_in()
         await operator.enable_user(Operator(app.store), browser.email)
         assert not await browser.is_logged_in()
+
+
+@pytest.mark.asvs("S115", "S102")
+async def test_a_second_step_that_is_added_during_a_log_in_is_asked_for(
+    app: TestApp, alice: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The password is verified before the second step is added, and recorded after that."""
+    verify, added = Passwords.verify, []
+
+    async def verify_and_add(self: Passwords, *given: Any, **options: Any) -> bool:
+        is_correct = await verify(self, *given, **options)
+        if not added:
+            added.append(await set_up_app(app, alice))
+        return is_correct
+
+    monkeypatch.setattr(Passwords, "verify", verify_and_add)
+    browser = await app.browser("Alice")
+    assert (await browser.log_in()).headers["location"] == "/login/factor"
+    assert await app.count("sessions") == 0
+
+
+@pytest.mark.asvs("S16", "S102")
+async def test_an_end_of_all_sessions_during_a_log_in_ends_the_trust(
+    app: TestApp, factor: AuthenticatorApp, alice: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A remembered browser logs in while the user ends every session of the account."""
+    assert (await factor.log_in(alice, remember="on")).status_code == 303
+    viewer = await app.viewer_of(alice)
+    await alice.post("/logout")
+    verify, ended = Passwords.verify, []
+
+    async def verify_and_end(self: Passwords, *given: Any, **options: Any) -> bool:
+        is_correct = await verify(self, *given, **options)
+        if not ended:
+            async with app.store.transaction():
+                ended.append(await end_all_sessions(app.store, viewer.id))
+        return is_correct
+
+    monkeypatch.setattr(Passwords, "verify", verify_and_end)
+    assert (await alice.log_in()).headers["location"] == "/login/factor"

@@ -9,10 +9,12 @@ from types import ModuleType
 import httpx
 import pytest
 
+from tests.authenticator_app import set_up_app
 from tests.browser_client import IPHONE, PASSWORD, Browser, Element, read
 from tests.catalog_script import load_catalog_script
 from tests.conftest import TestApp
 from tests.mail import enabled_outbox, open_link, receive
+from tests.passkeys import add_passkey
 from web.languages import Language
 from web.mail.samples import make_samples
 
@@ -37,6 +39,11 @@ DATA = (
     "data-done",
     "data-missing",
     "data-found",
+    "data-not-allowed-error",
+    "data-invalid-state-error",
+    "data-security-error",
+    "data-other-error",
+    "data-unsupported",
 )
 # Formatted times of CLDR, names of permissions, and URLs.
 LOCALIZED = re.compile(
@@ -45,6 +52,7 @@ LOCALIZED = re.compile(
 )
 # Names and emails in attributes and options, which have no element for them.
 NAMES = ("Latchkey", "Alice", "Bob", "Ada", "Grace", "Navy", "Editors", "@example.com", "CSV")
+TOKEN = {"name": "Alice", "days": "7", "scope-account:read": "yes"}
 
 
 class MarkingCatalog(NullTranslations):
@@ -80,7 +88,7 @@ def unmarked_texts(page: Element) -> Iterator[str]:
                 yield f"{name}={value}"
         if node.tag != "html" and "lang" in node.attrs:
             continue  # the name of a language in itself
-        is_code = "mono" in node.attrs.get("class", "").split()
+        is_code = "mono" in node.attrs.get("class", "").split() or "data-code" in node.attrs
         is_text = is_text and node.tag not in NO_TEXT and not is_code
         stack += [(child, is_text) for child in reversed(node.children)]
 
@@ -200,7 +208,7 @@ async def test_every_text_of_the_pages_of_a_user_is_in_the_catalog(app: TestApp)
     )
     await collected.get(alice, *paths)
     pages = [route.path for route in app.asgi_app.router.routes if route.access.value == "members"]
-    extra = {"/account/security"} & set(pages)
+    extra = {"/account/security", "/account/passkeys", "/account/authenticator"} & set(pages)
     await collected.get(alice, *extra)
     new = {"current_password": PASSWORD, "password": f"{PASSWORD} 2"}
     await collected.post(
@@ -209,27 +217,19 @@ async def test_every_text_of_the_pages_of_a_user_is_in_the_catalog(app: TestApp)
     await collected.post(
         alice, "/account/check/slug", {"slug": "a"}, {"slug": "bob"}, {"slug": "alice-2"}
     )
-    await collected.post(
-        alice, "/account/email", {}, {"email": "alice@example.com", "current_password": "x"}
-    )
-    await collected.post(
-        alice, "/account/email", {"email": "new@example.com", "current_password": PASSWORD}
-    )
+    await collected.post(alice, "/account/email", {}, {"email": "alice@example.com"})
+    await collected.post(alice, "/account/email", {"email": "new@example.com"})
     await collected.get(alice, "/account")
     await collected.post(alice, "/account/email/cancel", {})
     await collected.post(alice, "/account/verify", {})
-    await collected.post(
-        alice, "/account/tokens", {}, {"label": "Alice", "days": "7", "current_password": PASSWORD}
-    )
+    await collected.post(alice, "/account/tokens", {}, TOKEN)
     await collected.get(alice, "/account/tokens", "/account/activity")
-    await collected.post(alice, "/account/data", {}, {"current_password": "x"})
-    await collected.post(alice, "/account/delete", {}, {"current_password": "x"})
     await collected.post(alice, "/account/password", {}, new | {"current_password": "x"}, new)
     await collected.post(alice, "/devices/revoke-others", {})
     await collected.post(alice, "/devices/unknown/revoke", {})
     await app.change("UPDATE users SET verified_at = created_at")
     await collected.get(alice, *paths)
-    await collected.post(alice, "/account/delete", {"current_password": f"{PASSWORD} 2"})
+    await collected.post(alice, "/account/delete", {})
     alice.password = f"{PASSWORD} 2"
     await alice.log_in()
     await collected.get(alice, *paths)
@@ -268,7 +268,6 @@ async def test_every_text_of_the_pages_of_administrators_is_in_the_catalog(app: 
         ("delete", {}),
         ("delete", {"sure": "yes"}),
         ("keep", {}),
-        ("data", {"current_password": "x"}),
     ):
         await collected.post(ada, f"{of_bob}/{action}", fields)
     [(ada_id,)] = await app.rows("SELECT id FROM users WHERE name = 'Ada'")
@@ -293,6 +292,54 @@ async def test_every_text_of_the_pages_of_administrators_is_in_the_catalog(app: 
     app.clock.move(days=2)
     await collected.get(ada, *pages)
     await collected.get(bob, "/account/activity", "/dashboard")
+    assert report(collected.found) == ""
+
+
+async def test_every_text_of_confirmations_is_in_the_catalog(app: TestApp) -> None:
+    alice, collected = await app.sign_up_user("Alice"), Collected()
+    app.clock.move(minutes=11)
+    await collected.get(alice, "/confirm", "/confirm?next=/account/data")
+    await collected.post(alice, "/confirm", {}, {"password": "x"}, {"password": "x", "draft": "x"})
+    for path in ("/account/tokens", "/account/data", "/account/authenticator/remove"):
+        await collected.post(alice, path, TOKEN)
+    await collected.post(alice, "/account/tokens", {"name": "x" * 5_000})
+    await alice.confirm()
+    authenticator = await set_up_app(app, alice)
+    await authenticator.log_in(alice)
+    await add_passkey(alice)
+    app.clock.move(minutes=11)
+    wrong = {"credential": "x", "challenge": "x"}
+    codes = ({"code": "x"}, {"code": authenticator.wrong_code()}, {"recovery_code": "x"})
+    await collected.get(alice, "/confirm?next=/account/data")
+    await collected.post(alice, "/confirm", {}, wrong, *codes)
+    await collected.post(alice, "/account/tokens", TOKEN)
+    await collected.get(alice, "/account/activity")
+    assert report(collected.found) == ""
+
+
+async def test_every_text_of_second_steps_is_in_the_catalog(app: TestApp) -> None:
+    alice, collected = await app.sign_up_user("Alice"), Collected()
+    ada, wrong = await app.admin(), {"credential": "x", "challenge": "x"}
+    await collected.post(alice, "/account/passkeys", {}, wrong, wrong | {"saved": "on"})
+    await collected.post(alice, "/account/authenticator", {}, {"code": "123456", "saved": "on"})
+    authenticator = await set_up_app(app, alice)
+    await alice.log_in()
+    await collected.get(alice, "/login/factor", "/login?again=1", "/login/passkey")
+    await collected.post(alice, "/login/passkey", {}, wrong)
+    codes = ({"code": "x"}, {"code": authenticator.wrong_code()}, {"recovery_code": "x"})
+    await collected.post(alice, "/login/factor", {}, wrong, *codes)
+    await authenticator.log_in(alice)
+    await collected.get(alice, "/dashboard", "/account/security", "/account/authenticator")
+    await add_passkey(alice)
+    pages = ("/account/passkeys", "/account/security", "/account/recovery-codes", "/dashboard")
+    await collected.get(alice, *pages, "/account/activity")
+    ((passkey,),) = await app.rows("SELECT id FROM passkeys")
+    await collected.post(alice, f"/account/passkeys/{passkey}", {"name": ""}, {"name": "Alice"})
+    await collected.post(alice, "/account/passkeys", {}, wrong)
+    await collected.post(alice, "/account/recovery-codes", {}, {"saved": "on"})
+    ((alice_id,),) = await app.rows("SELECT id FROM users WHERE name = 'Alice'")
+    await collected.get(ada, f"/admin/users/{alice_id}", "/admin/audit")
+    await collected.post(alice, f"/account/passkeys/{passkey}/remove", {})
     assert report(collected.found) == ""
 
 

@@ -160,7 +160,9 @@ class Router(routing.Router):
 
     def needs_confirmation(self, path: str, method: str) -> Message | None:
         """Returns what a request needs a confirmation for, such as `change your email`; None if it
-        needs none. `path` is that inside the application.
+        needs none.
+
+        `path` is without BASE_PATH.
         """
         route, _ = self._match(path)
         if route is None or not route.sudo or method not in route.allowed_methods:

@@ -228,6 +228,7 @@ async def _replace_hash(
             viewer.client,
             confirmation=confirmation,
             is_remembered=viewer.is_remembered,
+            is_log_in=False,
         )
         await end_links_after_password_change(store, viewer.id)
         if viewer.verified:

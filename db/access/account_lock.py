@@ -67,7 +67,7 @@ async def lock_account(
     """Locks the account that the link belongs to, until its user chooses a new password by mail.
 
     Deletes the passkeys, the authenticator app, the recovery codes and the identities that were
-    added since the mail of the link, because an intruder may have added them. Older ones stay: a
+    added since the mail of the link, because an attacker may have added them. Older ones stay: a
     passkey still opens the account. Gives the account the email back that the link was sent to.
     Ends every session, every known browser and the invitations that the user has sent. Ends every
     link except older `not-me` links, which outrank this one, even if their mails were not sent yet.

@@ -20,7 +20,7 @@ from db.engine.statement import Statement
 from db.errors import NotLoggedIn
 from db.factors import limits, passkeys, verification
 from db.factors.passkeys import Ceremony
-from db.factors.totp import StoredApp, app_column
+from db.factors.totp import StoredApp, app_column, stored_app
 from db.factors.verification import GivenFactor, PreparedFactor
 from db.rate_limits import limiter
 from db.rate_limits.limits import CONFIRM
@@ -58,13 +58,11 @@ class ConfirmationOptions:
 
     @property
     def app(self) -> StoredApp | None:
-        if self.app_secret is None:
-            return None
-        return StoredApp(self.app_secret, self.app_kid, self.app_last_step)
+        return stored_app(self.app_secret, self.app_kid, self.app_last_step)
 
 
 @dataclass(frozen=True, slots=True)
-class Confirmed:
+class NewConfirmation:
     """A new confirmation.
 
     `may_send_draft` says whether its draft is sent now, for the first time. `codes_left` is how
@@ -121,7 +119,7 @@ async def confirm(
     factor: GivenFactor,
     sid_hash: str,
     draft_claims: Mapping[str, Any] | None,
-) -> Confirmed | None:
+) -> NewConfirmation | None:
     """Confirms the viewer's identity; returns None if what was given is wrong.
 
     For an account with a second step, only `factor` counts, otherwise only `password`. `sid_hash`
@@ -148,9 +146,9 @@ async def _confirm_with_factor(
     factor: GivenFactor,
     sid_hash: str,
     draft_claims: Mapping[str, Any] | None,
-) -> Confirmed | None:
+) -> NewConfirmation | None:
     store, actor = viewer.store, viewer_actor(viewer)
-    charges = limits.charges(store, viewer.id, viewer.client, options.sessions_ended_at)
+    charges = limits.make_charges(store, viewer.id, viewer.client, options.sessions_ended_at)
     await limiter.take_tokens(store, actor, *charges)
     async with limiter.refund_if_overloaded(store, *charges):
         prepared = await verification.prepare(
@@ -170,7 +168,7 @@ async def _use_factor(
     options: ConfirmationOptions,
     prepared: PreparedFactor,
     draft_claims: Mapping[str, Any] | None,
-) -> Confirmed | None:
+) -> NewConfirmation | None:
     store, actor = viewer.store, viewer_actor(viewer)
     async with store.transaction():
         await require_right(viewer)
@@ -185,9 +183,9 @@ async def _use_factor(
 
 async def _finish(
     viewer: Viewer, method: Method, draft_claims: Mapping[str, Any] | None
-) -> Confirmed:
+) -> NewConfirmation:
     """Writes the audit entry and uses the draft up. Must run inside a transaction."""
     store = viewer.store
     may_send_draft = draft_claims is not None and await use_token(store, draft_claims)
     await audit_log.record(store, "confirm", viewer_actor(viewer), {"factor": method})
-    return Confirmed(confirm_now(store, method), may_send_draft)
+    return NewConfirmation(confirm_now(store, method), may_send_draft)

@@ -10,13 +10,13 @@ from sqlalchemy import bindparam
 from db.audit.log import viewer_actor
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
-from db.errors import NotLoggedIn
+from db.errors import NeedsFactor, NotLoggedIn
 from db.permissions import permissions_of
 from db.rate_limits.limiter import take_tokens
 from db.rate_limits.limits import IDENTITY_TOKENS
 from db.store import Store, pick
 from db.tables import users
-from db.viewer import Viewer
+from db.viewer import Viewer, needs_factor
 
 TOKEN_LIFETIME: Final = timedelta(minutes=5)
 GROUP_SAFE: Final = "!#$&'()*+./:;<=>?@[]^_`{|}~"
@@ -60,7 +60,13 @@ EMAIL = Statement(PRELOAD.where(users.c.id == bindparam("user_id")))
 
 
 async def get_identity(viewer: Viewer) -> Identity:
-    """Returns the viewer's identity. Raises NotLoggedIn if the account has been deleted."""
+    """Returns the viewer's identity.
+
+    Raises NeedsFactor if the viewer is an administrator who needs a second step, because other
+    applications rely on the role. Raises NotLoggedIn if the account has been deleted.
+    """
+    if needs_factor(viewer):
+        raise NeedsFactor
     # With the stateless strategy nothing is preloaded.
     columns = cast("IdentityColumns | None", viewer.preloaded)
     if columns is None:

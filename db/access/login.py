@@ -35,7 +35,7 @@ from db.rate_limits.limits import (
 )
 from db.sessions.claimants import NewClaim, make_claim, needs_second_step
 from db.sessions.claims import NewSession
-from db.sessions.device_cookie import read_device_cookie
+from db.sessions.device_cookie import find_known_browser
 from db.sessions.lifecycle import start_session
 from db.sessions.sudo import confirm_now
 from db.store import Store, pick
@@ -87,6 +87,9 @@ RECORD_LOGIN = Statement(
         users.c.id == bindparam("user_id"),
         users.c.disabled_at.is_(None),
         users.c.password_hash == bindparam("verified_hash"),
+        # The second step was not asked for because of these two.
+        users.c.has_factor == bindparam("read_has_factor"),
+        users.c.sessions_ended_at.is_not_distinct_from(bindparam("read_ended_at", type_=Instant)),
     )
     .values(
         password_hash=bindparam("new_hash"),
@@ -212,18 +215,14 @@ async def _report_guesses(store: Store, email: str) -> None:
 def _find_known_browser(
     store: Store, client: ClientInfo, credentials: _Credentials | None
 ) -> str | None:
-    """Returns the id of the browser if its device cookie shows an earlier log-in to this account.
-
-    Decodes the cookie even if there is no account, so that the time does not depend on it.
-    """
-    browser = read_device_cookie(store, client.device_cookie)
-    if (
-        credentials
-        and browser
-        and browser.has_logged_in_to(credentials.id, credentials.sessions_ended_at)
-    ):
-        return browser.id
-    return None
+    """Returns the id of the browser if its device cookie shows a log-in to this account."""
+    browser = find_known_browser(
+        store,
+        client.device_cookie,
+        credentials.id if credentials else None,
+        credentials.sessions_ended_at if credentials else None,
+    )
+    return browser.id if browser else None
 
 
 def _charges(email: str, client: ClientInfo) -> _Charges:
@@ -321,8 +320,8 @@ def _record_login(
 ) -> Bound[Any]:
     """Returns the statement that records the log-in.
 
-    It changes no row if the password has changed or the account was disabled since the
-    verification.
+    It changes no row if the password or a second step has changed, all sessions were ended, or the
+    account was disabled since the verification.
     """
     verified = credentials.password_hash.reveal()
     kept = hash_to_keep.reveal()
@@ -330,6 +329,8 @@ def _record_login(
         user_id=credentials.id,
         verified_hash=verified,
         new_hash=kept,
+        read_has_factor=credentials.has_factor,
+        read_ended_at=credentials.sessions_ended_at,
         now=store.now(),
         browser_language=client.language,
     )

@@ -18,9 +18,9 @@ from db.factors.passkeys import Ceremony, VerifiedPasskey
 from db.mail.notices import post_new_device_notice
 from db.rate_limits import limiter
 from db.rate_limits.ip_networks import per_client
-from db.rate_limits.limits import LOGIN_POSTS, PASSKEY_FAILS
+from db.rate_limits.limits import LOGIN_POSTS, PASSKEY_FAILURES
 from db.sessions.claims import NewSession
-from db.sessions.device_cookie import read_device_cookie
+from db.sessions.device_cookie import find_known_browser
 from db.sessions.lifecycle import start_session
 from db.sessions.sudo import confirm_now
 from db.store import Store
@@ -70,7 +70,7 @@ async def log_in(
     RateLimited, Unavailable, and Refused of a hook, which does not count as a wrong passkey.
     """
     posts = per_client(LOGIN_POSTS, client.ip_address)
-    failures = per_client(PASSKEY_FAILS, client.ip_address)
+    failures = per_client(PASSKEY_FAILURES, client.ip_address)
     await limiter.take_tokens(store, anonymous_actor(client), *posts, *failures)
     async with limiter.refund_if_overloaded(store, *failures):
         verified = await passkeys.verify_assertion(store, credential, challenge, "login")
@@ -110,9 +110,10 @@ async def _start_session(
         raise _RolledBack
     if not await passkeys.record_use(store, verified):
         raise _RolledBack
-    browser = read_device_cookie(store, client.device_cookie)
-    is_known = browser and browser.has_logged_in_to(verified.user_id, user.sessions_ended_at)
-    if user.verified_at is not None and not is_known:
+    browser = find_known_browser(
+        store, client.device_cookie, verified.user_id, user.sessions_ended_at
+    )
+    if user.verified_at is not None and browser is None:
         await post_new_device_notice(store, verified.user_id, user.email, client)
     session = await start_session(
         store,

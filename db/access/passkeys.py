@@ -16,7 +16,8 @@ from db.factors import recovery_codes
 from db.factors.changes import FactorChange, finish_change
 from db.factors.enrollment import Enrollment, NewEnrollment
 from db.factors.passkey_names import default_name
-from db.factors.passkeys import Ceremony, NewPasskey, encode_bytes
+from db.factors.passkey_verification import encode_bytes
+from db.factors.passkeys import Ceremony, NewPasskey
 from db.rate_limits import limiter
 from db.rate_limits.limits import FACTOR_CHANGE, PROFILE_CHANGE
 from db.sessions.lifecycle import require_right
@@ -58,16 +59,16 @@ class PasskeyOwner:
 
 
 # Why a passkey was not added. `wrong`: the browser's answer is not valid for this session anymore.
-# `unsaved`: the recovery codes of the page have expired, or were stored already.
-AddFailure = Literal["wrong", "unsaved", "taken", "too many"]
+# `expired`: the recovery codes of the page have expired, or were stored already.
+Problem = Literal["wrong", "expired", "taken", "too many"]
 
 
 class _RolledBack(Exception):
-    """Rolls the transaction back. `failure` says why."""
+    """Rolls the transaction back. `problem` says why."""
 
-    def __init__(self, failure: AddFailure) -> None:
+    def __init__(self, problem: Problem) -> None:
         super().__init__()
-        self.failure = failure
+        self.problem = problem
 
 
 PASSKEYS = Statement(
@@ -142,20 +143,20 @@ async def draw_enrollment(sudo: Sudo[Viewer]) -> NewEnrollment | None:
 
 
 async def add_passkey(
-    sudo: Sudo[Viewer], *, name: str, credential: str, challenge: str, enrolment: str
-) -> FactorChange | AddFailure:
+    sudo: Sudo[Viewer], *, name: str, credential: str, challenge: str, enrollment: str
+) -> FactorChange | Problem:
     """Adds a passkey, and ends the other sessions of the account.
 
     The first second step of an account also stores the recovery codes of the page, which
-    `enrolment` identifies. Without a name, the passkey gets that of its authenticator. Raises
+    `enrollment` contains. Without a name, the passkey gets that of its authenticator. Raises
     RateLimited, Unavailable, Refused, NotLoggedIn, and Forbidden for an access token.
     """
     viewer, store = sudo.viewer, sudo.viewer.store
     require_session(viewer)
     await limiter.take_tokens(store, viewer_actor(viewer), (FACTOR_CHANGE, viewer.id))
-    enrollment = enrollments.read_enrollment(sudo, enrolment)
-    if not viewer.has_factor and (enrollment is None or not enrollment.code_hashes):
-        return "unsaved"
+    drawn = enrollments.read_enrollment(sudo, enrollment)
+    if not viewer.has_factor and (drawn is None or not drawn.codes):
+        return "expired"
     new = await ceremonies.verify_creation(sudo, credential, challenge)
     if new is None:
         return "wrong"
@@ -166,12 +167,12 @@ async def add_passkey(
             if not await use_token(store, new.challenge):
                 raise _RolledBack("wrong")
             await _insert(viewer, new, name)
-            if not viewer.has_factor and enrollment is not None:
-                await _store_codes(sudo, enrollment)
+            if not viewer.has_factor and drawn is not None:
+                await _store_codes(sudo, drawn)
             detail = {"factor": "passkey", "label": name}
             return await finish_change(sudo, "factor.add", "passkey-added", detail)
     except _RolledBack as rolled_back:
-        return rolled_back.failure
+        return rolled_back.problem
 
 
 async def rename_passkey(viewer: Viewer, passkey_id: str, name: str) -> None:
@@ -231,5 +232,6 @@ async def _insert(viewer: Viewer, new: NewPasskey, name: str) -> None:
 
 async def _store_codes(sudo: Sudo[Viewer], enrollment: Enrollment) -> None:
     if not await enrollments.use_enrollment(sudo, enrollment):
-        raise _RolledBack("unsaved")
-    await recovery_codes.replace_codes(sudo.viewer.store, sudo.viewer.id, enrollment.code_hashes)
+        raise _RolledBack("expired")
+    # `has_factor` is still what the account has: each change of it ends the session of the viewer.
+    await recovery_codes.store_codes(sudo.viewer.store, sudo.viewer.id, enrollment.code_hashes)

@@ -1,8 +1,8 @@
 """Contains the reset of a forgotten password by a link in a mail."""
 
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import and_, bindparam, case, exists, func, or_, select, update
+from sqlalchemy import and_, bindparam, case, exists, func, or_, update
 
 from db import accounts
 from db.audit import log as audit_log
@@ -24,7 +24,7 @@ from db.rate_limits import limiter
 from db.rate_limits.ip_networks import per_client
 from db.rate_limits.limits import FORGOT, LINK_POSTS
 from db.store import Store
-from db.tables import Instant, identities, users
+from db.tables import Instant, identities, passkeys, totp, users
 from db.viewer import ClientInfo
 
 ENDED_LINKS: Final[tuple[Purpose, ...]] = ("verify", "reset", "change")
@@ -41,19 +41,30 @@ RESET_PASSWORD = Statement(
     .values(
         password_hash=bindparam("new_hash"),
         password_changed_at=bindparam("now", type_=Instant),
+        # Of an unconfirmed account, the second steps go too: `has_unproven` says if there are any.
+        has_factor=and_(users.c.has_factor, users.c.verified_at.is_not(None)),
         phone=case((users.c.verified_at.is_(None), ""), else_=users.c.phone),
         team=case((users.c.verified_at.is_(None), ""), else_=users.c.team),
         verified_at=func.coalesce(users.c.verified_at, bindparam("now", type_=Instant)),
     )
-    .returning(users.c.id)
-)
-HAS_UNPROVEN_FACTORS = Statement(
-    select(
-        and_(
-            users.c.verified_at.is_(None),
-            or_(users.c.has_factor, exists().where(identities.c.user_id == users.c.id)),
-        )
-    ).where(users.c.id == bindparam("user_id"))
+    .returning(
+        or_(
+            and_(
+                users.c.has_factor.is_(False),
+                or_(
+                    # SQLite's dialect writes no table names here: `users.id` would be another
+                    # column.
+                    exists().where(passkeys.c.user_id == bindparam("user_id")),
+                    exists().where(totp.c.user_id == bindparam("user_id")),
+                ),
+            ),
+            and_(
+                # The statement itself has confirmed the email.
+                users.c.verified_at == bindparam("now", type_=Instant),
+                exists().where(identities.c.user_id == bindparam("user_id")),
+            ),
+        ).label("has_unproven")
+    )
 )
 
 
@@ -88,8 +99,7 @@ async def reset_password(
         new_hash = await store.passwords.hash(password)
     async with store.transaction():
         consumed = await consume_token(store, "reset", known)
-        has_unproven = await store.value(HAS_UNPROVEN_FACTORS(user_id=consumed.user_id))
-        changed: Any = await store.value(
+        has_unproven: bool | None = await store.value(
             RESET_PASSWORD(
                 user_id=consumed.user_id,
                 token_email=consumed.email,
@@ -97,7 +107,7 @@ async def reset_password(
                 now=store.now(),
             )
         )
-        if changed is None:
+        if has_unproven is None:
             raise LinkInvalid("reset")
         if has_unproven:
             await delete_factors_and_identities(store, consumed.user_id)

@@ -57,7 +57,7 @@ from db.rate_limits.limits import (
 )
 from db.sessions.claimants import NewClaim, make_claim, needs_second_step
 from db.sessions.claims import NewCookie, NewSession
-from db.sessions.device_cookie import read_device_cookie
+from db.sessions.device_cookie import find_known_browser
 from db.sessions.lifecycle import end_all_sessions, start_session
 from db.sessions.sudo import confirm_now
 from db.store import Store, pick
@@ -572,7 +572,10 @@ async def _log_in(
                 raise _RolledBack
             if verifies and verify_token is not None:
                 await accounts.confirm_email(store, user.user_id, verify_token)
-            if user.verified and not _is_known_browser(store, user, client):
+            browser = find_known_browser(
+                store, client.device_cookie, user.user_id, user.sessions_ended_at
+            )
+            if user.verified and browser is None:
                 await post_new_device_notice(store, user.user_id, user.email, client)
             session = await _start_session(
                 store,
@@ -669,11 +672,6 @@ async def _report(store: Store, name: str, code: str, client: ClientInfo) -> Non
 def _flow_cookie(store: Store, flows: tuple[Flow, ...]) -> NewCookie:
     token = encrypt_flows(store.encrypted_tokens, flows)
     return NewCookie(token, int(LIFETIMES["flow"].total_seconds()))
-
-
-def _is_known_browser(store: Store, user: _IdentityUser, client: ClientInfo) -> bool:
-    browser = read_device_cookie(store, client.device_cookie)
-    return browser is not None and browser.has_logged_in_to(user.user_id, user.sessions_ended_at)
 
 
 @asynccontextmanager

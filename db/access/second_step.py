@@ -12,9 +12,9 @@ from db.audit.log import anonymous_actor, user_actor
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import LinkInvalid, NoClaim
-from db.factors.limits import charges
+from db.factors.limits import make_charges
 from db.factors.passkeys import NOT_OFFERED, Ceremony, begin_assertion
-from db.factors.totp import StoredApp, app_column
+from db.factors.totp import StoredApp, app_column, stored_app
 from db.factors.verification import GivenFactor, PreparedFactor, accept, prepare
 from db.mail.notices import post_new_device_notice, post_second_step_notice
 from db.mail.tokens import find_token
@@ -23,7 +23,7 @@ from db.rate_limits.limiter import Charge
 from db.rate_limits.limits import FACTOR_REPORT
 from db.sessions.claimants import CLAIM_IS_VALID, Claimant
 from db.sessions.claims import NewSession
-from db.sessions.device_cookie import read_device_cookie
+from db.sessions.device_cookie import find_known_browser
 from db.sessions.lifecycle import start_session
 from db.sessions.sudo import Method, confirm_now
 from db.store import Store
@@ -32,7 +32,7 @@ from db.viewer import Role
 
 
 @dataclass(frozen=True, slots=True)
-class SecondStep:
+class NewLogin:
     """A log-in after both steps.
 
     `codes_left` is the number of recovery codes that are left if one was used, else None.
@@ -45,7 +45,7 @@ class SecondStep:
 
 
 @dataclass(frozen=True, slots=True)
-class _Recorded:
+class _RecordedLogin:
     """The user after the log-in was recorded, and their authenticator app.
 
     `last_login_at` is not before any earlier log-in.
@@ -61,9 +61,7 @@ class _Recorded:
 
     @property
     def app(self) -> StoredApp | None:
-        if self.app_secret is None:
-            return None
-        return StoredApp(self.app_secret, self.app_kid, self.app_last_step)
+        return stored_app(self.app_secret, self.app_kid, self.app_last_step)
 
 
 class _WrongFactor(Exception):
@@ -90,13 +88,14 @@ RECORD_LOGIN = Statement(
         app_column(totp.c.kid),
         app_column(totp.c.last_step),
     )
-    .execution_options(into=_Recorded)
+    .execution_options(into=_RecordedLogin)
 )
 
 
 async def begin_passkey(claimant: Claimant) -> Ceremony:
-    """Returns what the page needs to ask for a passkey, which offers nothing if the account has
-    none here.
+    """Returns what the page needs to ask the browser for a passkey.
+
+    Offers nothing if the account has none for this site.
     """
     if not claimant.has_passkey:
         return NOT_OFFERED
@@ -107,33 +106,33 @@ def offered_days(claimant: Claimant) -> int:
     """Returns for how many days the user may choose that this browser is not asked for the second
     step; 0 if there is no such choice.
     """
-    may_remember = _may_remember(claimant.store, claimant.role)
-    return claimant.store.factors.remembered_for.days if may_remember else 0
+    may_trust = _may_trust_browser(claimant.store, claimant.role)
+    return claimant.store.factors.remembered_for.days if may_trust else 0
 
 
 async def log_in(
     claimant: Claimant,
     given: GivenFactor,
     *,
-    remembers_browser: bool = False,
+    trusts_browser: bool = False,
     verify_token: Secret[str] | None = None,
-) -> SecondStep | None:
+) -> NewLogin | None:
     """Returns a new session if the given second step is correct, otherwise None.
 
-    `remembers_browser` says whether the user chose that the second step is not asked for in this
+    `trusts_browser` says whether the user chose that the second step is not asked for in this
     browser again. `verify_token` comes from the browser's link cookie, and confirms the email as
     the first step would. Raises NoClaim if the account has changed since the first step,
     RateLimited, Unavailable and Refused.
     """
     store, client = claimant.store, claimant.client
-    attempt = charges(store, claimant.user_id, client, claimant.sessions_ended_at)
+    charges = make_charges(store, claimant.user_id, client, claimant.sessions_ended_at)
     actor = anonymous_actor(client)
-    await limiter.take_tokens(store, actor, *attempt, target_id=claimant.user_id)
-    async with limiter.refund_if_overloaded(store, *attempt):
+    await limiter.take_tokens(store, actor, *charges, target_id=claimant.user_id)
+    async with limiter.refund_if_overloaded(store, *charges):
         prepared = await prepare(store, claimant.user_id, given, "factor")
         with suppress(_WrongFactor):
             async with store.transaction():
-                return await _finish(claimant, prepared, attempt, remembers_browser, verify_token)
+                return await _finish(claimant, prepared, charges, trusts_browser, verify_token)
     await _record_failure(claimant)
     return None
 
@@ -141,13 +140,13 @@ async def log_in(
 async def _finish(
     claimant: Claimant,
     prepared: PreparedFactor,
-    attempt: tuple[Charge, ...],
-    remembers_browser: bool,
+    charges: tuple[Charge, ...],
+    trusts_browser: bool,
     verify_token: Secret[str] | None,
-) -> SecondStep:
+) -> NewLogin:
     """Uses the second step and starts the session. Raises NoClaim and _WrongFactor."""
     store, client, user_id = claimant.store, claimant.client, claimant.user_id
-    recorded: _Recorded | None = await store.one(
+    recorded: _RecordedLogin | None = await store.one(
         RECORD_LOGIN(
             user_id=user_id,
             claimed_at=claimant.claimed_at,
@@ -166,8 +165,8 @@ async def _finish(
         raise NoClaim
     if was_verified and not _is_known_browser(claimant):
         await post_new_device_notice(store, user_id, claimant.email, client)
-    await limiter.refund(store, *attempt, succeeded=True)
-    is_trusted = remembers_browser and _may_remember(store, recorded.role)
+    await limiter.refund(store, *charges, succeeded=True)
+    is_trusted = trusts_browser and _may_trust_browser(store, recorded.role)
     session = await start_session(
         store,
         user_id,
@@ -179,22 +178,21 @@ async def _finish(
     )
     await _record_entries(claimant, session, method)
     codes_left = claimant.recovery_code_count - 1 if method == "recovery code" else None
-    return SecondStep(replace(session, language=recorded.language), codes_left, confirms)
+    return NewLogin(replace(session, language=recorded.language), codes_left, confirms)
 
 
-def _may_remember(store: Store, role: Role) -> bool:
+def _may_trust_browser(store: Store, role: Role) -> bool:
+    """Returns whether a user of this role may choose that a browser is not asked again."""
     needs_factor = store.factors.requires_admin_factor and role == "admin"
     return bool(store.factors.remembered_for) and not needs_factor
 
 
 def _is_known_browser(claimant: Claimant) -> bool:
-    browser = read_device_cookie(claimant.store, claimant.client.device_cookie)
-    return browser is not None and browser.has_logged_in_to(
-        claimant.user_id, claimant.sessions_ended_at
-    )
+    cookie, ended_at = claimant.client.device_cookie, claimant.sessions_ended_at
+    return find_known_browser(claimant.store, cookie, claimant.user_id, ended_at) is not None
 
 
-def _trusted_at(claimant: Claimant, recorded: _Recorded) -> datetime:
+def _trusted_at(claimant: Claimant, recorded: _RecordedLogin) -> datetime:
     """Returns a time for the choice that is later than the last end of all sessions, and not later
     than the next, although the clocks of two hosts may differ.
     """

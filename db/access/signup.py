@@ -62,10 +62,9 @@ async def sign_up(
 
     If an account has the email, logs in with the password, because a browser may repeat a sign-up
     whose response was lost. Returns None if this log-in fails, and a claim if it needs a second
-    step. `is_remembered` says whether the
-    user chose to stay logged in, and `next_page` is the page after that step. Raises RateLimited,
-    BreachedPassword, Unavailable, Refused, and AccountNotCreated if the database rejects the
-    account; then nothing is stored.
+    step. `is_remembered` says whether the user chose to stay logged in, and `next_page` is the page
+    after that step. Raises RateLimited, BreachedPassword, Unavailable, Refused, and
+    AccountNotCreated if the database rejects the account; then nothing is stored.
     """
     password_hash = await _hash(store, email, password, client)
     async with _begin_creation(store):

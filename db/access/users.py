@@ -15,7 +15,7 @@ from db.role_names import label_of
 from db.roles import role_label
 from db.store import pick
 from db.tables import users
-from db.viewer import Role, Viewer, has_scope
+from db.viewer import Role, Viewer, has_scope, needs_factor
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +65,20 @@ PROFILE = Statement(
 async def get_profile(viewer: Viewer, slug: str) -> Profile:
     """Returns the profile with this slug. Raises NotFound.
 
-    An administrator's access token without the scope `admin:read` reads what other users may see.
+    An administrator reads what other users may see with an access token without the scope
+    `admin:read`, or as long as they need a second step.
     """
     viewer_values = {
         "viewer_id": viewer.id,
         "viewer_team": viewer.team,
-        "viewer_is_admin": viewer.role == "admin" and has_scope(viewer, "admin:read"),
+        "viewer_is_admin": _is_admin(viewer),
     }
     profile: Profile | None = await viewer.store.one(PROFILE(slug=slug, **viewer_values))
     if profile is None:
         raise NotFound
     return profile
+
+
+def _is_admin(viewer: Viewer) -> bool:
+    is_admin = viewer.role == "admin" and not needs_factor(viewer)
+    return is_admin and has_scope(viewer, "admin:read")

@@ -319,7 +319,7 @@ LOGIN_TEXTS: Final = {
             "password and passkey",
         ),
         (
-            ("password", "authenticator"),
+            ("password", "authenticator app"),
             "with your password and your authenticator app",
             "password and authenticator app",
         ),
@@ -359,7 +359,7 @@ FACTOR_TEXTS: Final = {
     ("confirm", "passkey"): replace(
         EVENT_TEXTS["confirm"], own="confirmed with a passkey that it's you", note="passkey"
     ),
-    ("confirm", "authenticator"): replace(
+    ("confirm", "authenticator app"): replace(
         EVENT_TEXTS["confirm"],
         own="confirmed with your authenticator app that it's you",
         note="authenticator app",

@@ -127,6 +127,7 @@ async def finish_change(
         viewer.client,
         confirmation=sudo.confirmation,
         is_remembered=viewer.is_remembered,
+        is_log_in=False,
     )
     if viewer.verified:
         await post_factor_notice(store, viewer.id, ways.email, viewer.client, change=change)

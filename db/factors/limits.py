@@ -11,12 +11,12 @@ from db.rate_limits.limits import (
     FACTOR_HOUR,
     FACTOR_TRIES,
 )
-from db.sessions.device_cookie import read_device_cookie
+from db.sessions.device_cookie import find_known_browser
 from db.store import Store
 from db.viewer import ClientInfo
 
 
-def charges(
+def make_charges(
     store: Store, user_id: str, client: ClientInfo, sessions_ended_at: datetime | None
 ) -> tuple[Charge, ...]:
     """Returns the charges of one attempt at the second step of an account.
@@ -26,8 +26,8 @@ def charges(
     the account. The caller takes the tokens before it verifies the second step, and refunds them
     with `succeeded=True` if it was correct. Wrong attempts stay counted after that.
     """
-    browser = read_device_cookie(store, client.device_cookie)
+    browser = find_known_browser(store, client.device_cookie, user_id, sessions_ended_at)
     of_client = per_client(FACTOR_CLIENT, client.ip_address)
-    if browser and browser.has_logged_in_to(user_id, sessions_ended_at):
+    if browser:
         return (*of_client, (FACTOR_DEVICE, f"{browser.id} {user_id}"))
     return (*of_client, (FACTOR_TRIES, user_id), (FACTOR_HOUR, user_id), (FACTOR_DAY, user_id))

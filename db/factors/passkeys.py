@@ -1,14 +1,7 @@
-"""The ceremonies of passkeys (WebAuthn Level 3, section 7): challenges, options, verification.
-
-The library `webauthn` is imported at the first verification, in the thread that verifies: its
-import takes 0.25 s and 6 MiB.
-"""
+"""The ceremonies of passkeys (WebAuthn Level 3, section 7): challenges, options, and their use."""
 
 import asyncio
-import hmac
 import json
-import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from secrets import token_bytes
@@ -19,7 +12,14 @@ from sqlalchemy import bindparam, select, update
 from db.crypto.encrypted_tokens import LIFETIMES
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
-from db.factor_settings import FactorSettings
+from db.factors.passkey_verification import (
+    ALGORITHMS,
+    check_assertion,
+    check_creation,
+    encode_bytes,
+    known_transports,
+    parse_credential,
+)
 from db.sessions.sudo import Sudo
 from db.store import Store, pick
 from db.tables import Instant, passkeys
@@ -31,12 +31,6 @@ from db.viewer import Viewer
 ChallengeUse = Literal["login", "factor", "confirm", "create"]
 
 CHALLENGE_BYTES: Final = 32
-MAX_CREDENTIAL_BYTES: Final = 16 * 1024  # of the JSON; that of a passkey has about 1 KiB
-# base64url of at most 1,023 bytes (WebAuthn Level 3, section 4, "Credential ID")
-CREDENTIAL_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,1364}")
-# ES256, EdDSA and RS256, in the order of preference (RFC 9053; RFC 8812)
-ALGORITHMS: Final = (-7, -8, -257)
-TRANSPORTS: Final = frozenset({"usb", "nfc", "ble", "smart-card", "hybrid", "internal"})
 TIMEOUT_MILLISECONDS: Final = int(LIFETIMES["challenge"].total_seconds() * 1000)
 
 
@@ -193,7 +187,7 @@ async def verify_assertion(
     With `user_id`, the passkey must be one of that account.
     """
     claims = _read_challenge(store, challenge, use, user_id, sid_hash)
-    given = _parse(credential)
+    given = parse_credential(credential)
     if claims is None or given is None:
         return None
     stored: _StoredPasskey | None = await store.one(
@@ -201,8 +195,25 @@ async def verify_assertion(
     )
     if stored is None or (user_id and stored.user_id != user_id):
         return None
-    return await asyncio.to_thread(
-        _check_assertion, store.factors, given, claims, stored, is_user_known=bool(user_id)
+    verified = await asyncio.to_thread(
+        check_assertion,
+        store.factors,
+        given,
+        claims["challenge"],
+        public_key=stored.public_key,
+        sign_count=stored.sign_count,
+        user_id=stored.user_id,
+        is_user_known=bool(user_id),
+    )
+    if verified is None:
+        return None
+    return VerifiedPasskey(
+        stored.id,
+        stored.user_id,
+        stored.sign_count,
+        verified.new_sign_count,
+        verified.credential_backed_up,
+        claims,
     )
 
 
@@ -210,10 +221,21 @@ async def verify_creation(sudo: Sudo[Viewer], credential: str, challenge: str) -
     """Returns the created passkey; None for anything but the answer to this session's challenge."""
     store = sudo.viewer.store
     claims = _read_challenge(store, challenge, "create", sudo.viewer.id, sudo.sid_hash)
-    given = _parse(credential)
+    given = parse_credential(credential)
     if claims is None or given is None:
         return None
-    return await asyncio.to_thread(_check_creation, store.factors, given, claims)
+    verified = await asyncio.to_thread(check_creation, store.factors, given, claims["challenge"])
+    if verified is None:
+        return None
+    return NewPasskey(
+        encode_bytes(verified.credential_id),
+        encode_bytes(verified.credential_public_key),
+        verified.sign_count,
+        verified.aaguid,
+        known_transports(given["response"].get("transports")),
+        verified.credential_backed_up,
+        claims,
+    )
 
 
 async def record_use(store: Store, verified: VerifiedPasskey) -> bool:
@@ -241,20 +263,11 @@ async def find_unknown_credential(store: Store, credential: str) -> str:
 
     Browsers can then delete the passkey (WebAuthn Level 3, section 5.1.10).
     """
-    given = _parse(credential)
+    given = parse_credential(credential)
     if given is None:
         return ""
     known = await store.value(CREDENTIAL_IS_KNOWN(credential_id=given["id"]))
     return given["id"] if known is None else ""
-
-
-def encode_bytes(raw: bytes) -> str:
-    """Returns base64url without padding (RFC 4648, section 5)."""
-    return urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def decode_bytes(text: str) -> bytes:
-    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 async def _list_credentials(store: Store, user_id: str) -> list[dict[str, object]]:
@@ -295,119 +308,3 @@ def _read_challenge(
         return None
     expected = (use, user_id, sid_hash)
     return claims if (claims["use"], claims["sub"], claims["sid_hash"]) == expected else None
-
-
-def _parse(credential: str) -> dict[str, Any] | None:
-    """Returns the JSON object of a credential, which has an id in base64url."""
-    if len(credential) > MAX_CREDENTIAL_BYTES or not credential.isascii():
-        return None
-    try:
-        given = json.loads(credential)
-        is_credential = CREDENTIAL_ID.fullmatch(given["id"]) and isinstance(given["response"], dict)
-    except Exception:  # RecursionError, KeyError, TypeError … of any garbage
-        return None
-    return given if is_credential else None
-
-
-def _check_assertion(
-    factors: FactorSettings,
-    given: dict[str, Any],
-    claims: Mapping[str, Any],
-    stored: _StoredPasskey,
-    *,
-    is_user_known: bool,
-) -> VerifiedPasskey | None:
-    """Verifies the assertion (WebAuthn Level 3, section 7.2). Runs in a thread."""
-    import webauthn
-
-    try:
-        verified = webauthn.verify_authentication_response(
-            credential=_without_attachment(given),
-            expected_challenge=decode_bytes(claims["challenge"]),
-            expected_rp_id=factors.rp_id,
-            expected_origin=factors.origin,
-            credential_public_key=decode_bytes(stored.public_key),
-            credential_current_sign_count=stored.sign_count,
-            require_user_verification=True,
-        )
-        is_valid = _is_same_origin(given) and _is_user_handle_of(
-            given, stored.user_id, is_required=not is_user_known
-        )
-    except Exception:  # binascii.Error, KeyError, UnicodeDecodeError … of any garbage
-        return None
-    if not is_valid:
-        return None
-    return VerifiedPasskey(
-        stored.id,
-        stored.user_id,
-        stored.sign_count,
-        verified.new_sign_count,
-        verified.credential_backed_up,
-        claims,
-    )
-
-
-def _check_creation(
-    factors: FactorSettings, given: dict[str, Any], claims: Mapping[str, Any]
-) -> NewPasskey | None:
-    """Verifies the new credential (WebAuthn Level 3, section 7.1). Runs in a thread."""
-    import webauthn
-    from webauthn.helpers.cose import COSEAlgorithmIdentifier
-
-    try:
-        verified = webauthn.verify_registration_response(
-            credential=_without_attachment(given),
-            expected_challenge=decode_bytes(claims["challenge"]),
-            expected_rp_id=factors.rp_id,
-            expected_origin=factors.origin,
-            require_user_verification=True,
-            supported_pub_key_algs=[COSEAlgorithmIdentifier(number) for number in ALGORITHMS],
-        )
-        credential_id = encode_bytes(verified.credential_id)
-        # The authenticator signs its own id of the credential, the browser sends another one.
-        is_valid = credential_id == given["id"] and _is_same_origin(given)
-        transports = _known_transports(given["response"].get("transports"))
-    except Exception:  # binascii.Error, KeyError, RecursionError … of any garbage
-        return None
-    if not is_valid:
-        return None
-    return NewPasskey(
-        credential_id,
-        encode_bytes(verified.credential_public_key),
-        verified.sign_count,
-        verified.aaguid,
-        transports,
-        verified.credential_backed_up,
-        claims,
-    )
-
-
-def _without_attachment(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the credential without a hint that is not verified and may have future values."""
-    return {name: value for name, value in given.items() if name != "authenticatorAttachment"}
-
-
-def _is_same_origin(given: Mapping[str, Any]) -> bool:
-    """Returns whether the page was not embedded in a page of another origin.
-
-    The library does not check it.
-    """
-    client_data = json.loads(decode_bytes(given["response"]["clientDataJSON"]))
-    return client_data.get("crossOrigin", False) is False and "topOrigin" not in client_data
-
-
-def _is_user_handle_of(given: Mapping[str, Any], user_id: str, *, is_required: bool) -> bool:
-    """Returns whether the user handle is that of the account; the library does not check it.
-
-    An authenticator may leave it out if the account was known before (WebAuthn Level 3, section
-    7.2, step 6).
-    """
-    handle = given["response"].get("userHandle")
-    if handle is None:
-        return not is_required
-    return hmac.compare_digest(decode_bytes(handle), user_id.encode())
-
-
-def _known_transports(given: object) -> str:
-    names = [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
-    return " ".join(sorted(TRANSPORTS.intersection(names)))

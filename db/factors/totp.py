@@ -21,7 +21,7 @@ from db.tables import Instant, totp, users
 SECRET_BYTES: Final = 20  # RFC 4226, section 4: 160 bits are recommended.
 STEP_SECONDS: Final = 30
 DIGITS: Final = 6
-MAX_CODE_CHARS: Final = 64
+MAX_TYPED_CHARS: Final = 64
 # The clocks of the phone and the server may differ by one step.
 TOLERATED_STEPS: Final = (1, 0, -1)
 
@@ -68,6 +68,11 @@ SET_APP = Statement(
 DELETE_APP = Statement(
     delete_rows(totp).where(totp.c.user_id == bindparam("user_id")).returning(totp.c.user_id)
 )
+
+
+def stored_app(secret: str | None, kid: str, last_step: int) -> StoredApp | None:
+    """Returns the app of the three columns that `app_column` selects; None if there is none."""
+    return None if secret is None else StoredApp(secret, kid, last_step)
 
 
 def app_column(column: Column[Any]) -> ScalarSelect[Any]:
@@ -170,7 +175,7 @@ def _digits(code: Secret[str]) -> str | None:
     Digits of other scripts count, such as Arabic ones.
     """
     text = code.reveal()
-    if len(text) > MAX_CODE_CHARS:
+    if len(text) > MAX_TYPED_CHARS:
         return None
     digits = [unicodedata.digit(character, None) for character in "".join(text.split())]
     if len(digits) != DIGITS or None in digits:

@@ -4,6 +4,7 @@ A log-in and a confirmation call the same two functions: `prepare` before the tr
 passkey is verified in a thread, and `accept` inside it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from db.crypto.secret import Secret
@@ -24,6 +25,20 @@ class GivenFactor:
     recovery_code: Secret[str] = field(repr=False)
     credential: str = field(default="", repr=False)
     challenge: str = field(default="", repr=False)
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, str]) -> "GivenFactor":
+        """Returns what the fields of a form contain. Missing fields are empty."""
+        return cls(
+            code=Secret(fields.get("code", "")),
+            recovery_code=Secret(fields.get("recovery_code", "")),
+            credential=fields.get("credential", ""),
+            challenge=fields.get("challenge", ""),
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.code.reveal() or self.recovery_code.reveal() or self.credential)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +71,7 @@ async def accept(
     """
     given = prepared.given
     if given.code.reveal():
-        return "authenticator" if await totp.use_code(store, user_id, given.code, app) else None
+        return "authenticator app" if await totp.use_code(store, user_id, given.code, app) else None
     if given.recovery_code.reveal():
         used = await recovery_codes.use_code(store, user_id, given.recovery_code)
         return "recovery code" if used else None

@@ -99,7 +99,7 @@ PASSWORD_CHANGE = RateLimit("password-change",   5, MINUTE)                  # C
 PASSWORD_GUESS  = RateLimit("password-guess",    5, 5 * MINUTE, 10, True, 30 * DAY)
 # Counts per client, in the hash queue of logged-in users.
 USER_HASHES   = RateLimit("user-hashes",   120, MINUTE)
-# Counts per account, whichever claim: attempts at the second step.
+# Counts per account, over all claims and confirmations: attempts at the second step.
 FACTOR_TRIES    = RateLimit("factor-tries",      5, 5 * MINUTE, 10, True)
 FACTOR_HOUR     = RateLimit("factor-hour",      20, HOUR, 0, True)           # Counts per account.
 # Counts per account. Only a correct second step refunds tokens.
@@ -108,7 +108,7 @@ FACTOR_DAY      = RateLimit("factor-day",       50, DAY, 0, True)
 FACTOR_DEVICE   = RateLimit("factor-device",     5, 5 * MINUTE, 10, True)
 FACTOR_CLIENT   = RateLimit("factor-client",    10, 5 * MINUTE)              # Counts per client.
 # Counts per client: log-ins with a wrong passkey.
-PASSKEY_FAILS   = RateLimit("passkey-fails",    10, MINUTE)
+PASSKEY_FAILURES = RateLimit("passkey-fails",    10, MINUTE)
 # Counts per account: mails about a failed second step, refuses nothing.
 FACTOR_REPORT   = RateLimit("factor-report",     1, DAY)
 CONFIRM         = RateLimit("confirm",           5, MINUTE)                  # Counts per user.

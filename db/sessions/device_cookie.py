@@ -66,6 +66,20 @@ def read_device_cookie(store: Store, cookie: Secret[str] | None) -> KnownDevice 
     return KnownDevice(device_id, accounts, trusted)
 
 
+def find_known_browser(
+    store: Store, cookie: Secret[str] | None, user_id: str | None, since: datetime | None
+) -> KnownDevice | None:
+    """Returns the browser if it has logged in to the account, and not before `since` if that is
+    given.
+
+    Decodes the cookie even if there is no account, so that the time does not depend on it.
+    """
+    browser = read_device_cookie(store, cookie)
+    if browser is None or user_id is None or not browser.has_logged_in_to(user_id, since):
+        return None
+    return browser
+
+
 def renew_device_cookie(
     store: Store,
     cookie: Secret[str] | None,

@@ -23,8 +23,7 @@ MAX_DRAFT_CHARS: Final = 4096
 class Draft:
     """A form that waits for its confirmation.
 
-    `path` is that inside the application. `token_claims` identify the draft, which may be used
-    once.
+    `path` is without BASE_PATH. `token_claims` identify the draft, which may be used once.
     """
 
     path: str

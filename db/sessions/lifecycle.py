@@ -23,7 +23,7 @@ from db.rate_limits.ip_networks import per_client
 from db.rate_limits.limits import BEARER_FAILURES
 from db.sessions import access_tokens, stateless, stored
 from db.sessions.claims import NewSession, encode_claims
-from db.sessions.device_cookie import renew_device_cookie
+from db.sessions.device_cookie import read_device_cookie, renew_device_cookie
 from db.sessions.sudo import Confirmation, encode_sudo
 from db.store import Store
 from db.tables import Instant, sessions, users
@@ -75,24 +75,31 @@ async def start_session(
     confirmation: Confirmation | None,
     is_remembered: bool = False,
     trusted_at: datetime | None = None,
+    is_log_in: bool = True,
 ) -> NewSession:
     """Starts a session and returns its cookies.
 
     `confirmation` says when and how the user has confirmed their identity, None if that does not
     count as a confirmation. `is_remembered` says whether the user chose to stay logged in, which
     selects the lifetime if the settings offer the choice. `trusted_at` is the time of the choice
-    that the browser is not asked for the second step again, None without a new choice. Must run
-    inside the transaction of the log-in or sign-up.
+    that the browser is not asked for the second step again, None without a new choice. `is_log_in`
+    is false for a session that replaces another one: only a log-in makes a browser known. Must run
+    inside the transaction of the log-in, the sign-up or the change that replaces the session.
     """
     lifetime = store.lifetimes.of(is_remembered=is_remembered)
     session_id, claims = await _strategy(store).start(
         store, user_id, role, client, lifetime.idle, is_remembered=is_remembered
     )
+    device_cookie = None
+    # Otherwise a thief with the session and the password would get a known browser, whose guesses
+    # at the second step have a limit of their own, by each change of the password.
+    if is_log_in or _is_known_browser(store, client, user_id):
+        device_cookie = renew_device_cookie(
+            store, client.device_cookie, user_id, trusted_at=trusted_at
+        )
     return replace(
         encode_claims(store, claims),
-        device_cookie=renew_device_cookie(
-            store, client.device_cookie, user_id, trusted_at=trusted_at
-        ),
+        device_cookie=device_cookie,
         id=session_id,
         sudo=encode_sudo(store, claims, confirmation) if confirmation else None,
     )
@@ -226,6 +233,11 @@ async def end_all_sessions(store: Store, user_id: str) -> int:
     ended = await store.count(DELETE_SESSIONS(user_id=user_id))
     await store.count(DELETE_TOKENS(user_id=user_id))
     return ended
+
+
+def _is_known_browser(store: Store, client: ClientInfo, user_id: str) -> bool:
+    browser = read_device_cookie(store, client.device_cookie)
+    return browser is not None and browser.has_logged_in_to(user_id, None)
 
 
 def _renewed_expiry(store: Store, live: LiveSession) -> datetime:

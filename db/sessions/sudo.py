@@ -19,9 +19,9 @@ V_co = TypeVar("V_co", bound=Viewer, covariant=True)
 
 # How the user confirmed their identity. `token`: a program with an access token, whose creation
 # needed a confirmation. `provider`: a log-in at a provider, if the account has nothing stronger.
-Method = Literal["password", "passkey", "authenticator", "recovery code", "token", "provider"]
+Method = Literal["password", "passkey", "authenticator app", "recovery code", "token", "provider"]
 METHODS: Final = frozenset(
-    {"password", "passkey", "authenticator", "recovery code", "token", "provider"}
+    {"password", "passkey", "authenticator app", "recovery code", "token", "provider"}
 )
 
 _ISSUED: Final = object()
@@ -82,13 +82,13 @@ def read_confirmation(
     store: Store, claims: Claims | None, cookie: str | None
 ) -> Confirmation | None:
     """Returns the confirmation in the cookie; None unless it is of this session and recent."""
-    token = store.encrypted_tokens.decrypt("sudo", cookie)
-    if claims is None or token is None:
+    found = store.encrypted_tokens.decrypt("sudo", cookie)
+    if claims is None or found is None:
         return None
-    is_of_session = token.get("sub") == claims.user_id and hmac.compare_digest(
-        str(token.get("sid_hash")), hash_sid(claims.sid)
+    is_of_session = found.get("sub") == claims.user_id and hmac.compare_digest(
+        str(found.get("sid_hash")), hash_sid(claims.sid)
     )
-    confirmed_at, method = token.get("at"), token.get("method")
+    confirmed_at, method = found.get("at"), found.get("method")
     if not is_of_session or method not in METHODS or not isinstance(confirmed_at, float):
         return None
     age = store.now().timestamp() - confirmed_at

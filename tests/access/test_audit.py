@@ -238,7 +238,7 @@ def test_the_list_of_messages_has_every_sentence(event: str, outcome: str) -> No
         ("login", {"with": "password"}, "You logged in with your password", "password"),
         (
             "login",
-            {"with": "password", "factor": "authenticator"},
+            {"with": "password", "factor": "authenticator app"},
             "You logged in with your password and your authenticator app",
             "password and authenticator app",
         ),
@@ -295,7 +295,7 @@ def test_the_list_of_messages_has_every_sentence(event: str, outcome: str) -> No
         ),
         (
             "confirm",
-            {"factor": "authenticator"},
+            {"factor": "authenticator app"},
             "You confirmed with your authenticator app that it's you",
             "authenticator app",
         ),

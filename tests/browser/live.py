@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,23 @@ class FaultInjection:
         return respond
 
 
+class OffsetClock:
+    """Returns the current time plus an offset, which only `move` changes."""
+
+    def __init__(self) -> None:
+        self.offset = timedelta()
+
+    def __call__(self) -> datetime:
+        return self.moment
+
+    @property
+    def moment(self) -> datetime:
+        return datetime.now(UTC) + self.offset
+
+    def move(self, **time: float) -> None:
+        self.offset += timedelta(**time)
+
+
 @dataclass
 class Live:
     """The running application, with shortcuts to its database and to the operator's commands."""
@@ -106,6 +124,7 @@ class Live:
     store: Store
     faults: FaultInjection
     loop: asyncio.AbstractEventLoop
+    clock: OffsetClock
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Runs a coroutine on the event loop of the application and returns its result."""
@@ -203,8 +222,9 @@ def serve(database: Path, secret: str, **changes: str) -> Iterator[Live]:
         },
         data=database.parent,
     )
-    store = open_store(settings, passwords=Passwords(memory_kib=8, passes=1))
-    faults = FaultInjection(create_app(settings, store))
+    clock = OffsetClock()
+    store = open_store(settings, now=clock, passwords=Passwords(memory_kib=8, passes=1))
+    faults = FaultInjection(create_app(settings, store, clock))
     server = uvicorn.Server(
         uvicorn.Config(faults, port=port, log_config=None, access_log=False, ws="none")
     )
@@ -213,7 +233,7 @@ def serve(database: Path, secret: str, **changes: str) -> Iterator[Live]:
     thread.start()
     wait_until(lambda: server.started or not thread.is_alive())
     assert server.started, "the program did not start"
-    yield Live(url, database, store, faults, loop)
+    yield Live(url, database, store, faults, loop, clock)
     server.should_exit = True
     thread.join(5)
 

@@ -150,12 +150,11 @@ def undelivered(user: BrowserUser) -> None:
     expect(user.page.locator("#verify-banner [href$='#email-email']")).to_be_visible()
 
 
-def ask_for_new_email(user: BrowserUser, password: str = PASSWORD) -> str:
+def ask_for_new_email(user: BrowserUser) -> str:
     # With an email of its own, each request has a mail of its own, whose link is waited for.
     new_email = f"new.{next(_numbers)}.{user.email}"
     user.page.goto("/account")
     user.page.fill("#email-email", new_email)
-    user.page.fill("#email-current_password", password)
     submit(user.page, "email-form")
     return new_email
 
@@ -167,7 +166,9 @@ def pending_email(user: BrowserUser) -> None:
 
 
 def refused_email(user: BrowserUser) -> None:
-    ask_for_new_email(user, "wrong-No.1")
+    user.page.goto("/account")
+    user.page.fill("#email-email", "alice@")
+    submit(user.page, "email-form")
     expect(user.page.locator("#error-summary")).to_be_visible()
 
 
@@ -300,6 +301,7 @@ def many_users(user: BrowserUser) -> None:
 
 def all_factors(user: BrowserUser, path: str) -> None:
     """Opens a page of an account with passkeys, one of them with a long name, and an app."""
+    remove_factors(user)
     moment = "2026-11-01T09:00:00.000000+00:00"
     used = f"password_used_at = '{moment}'"
     for sql in (
@@ -316,11 +318,21 @@ def all_factors(user: BrowserUser, path: str) -> None:
 
 def few_codes(user: BrowserUser, path: str) -> None:
     """Opens a page of an account without a password, with an app and two recovery codes."""
+    remove_factors(user)
+    email = user.email
+    ((password_hash,),) = user.live.rows(f"SELECT password_hash FROM users WHERE email = '{email}'")
     changes = "has_factor = TRUE, password_hash = '!'"
-    user.live.change(f"UPDATE users SET {changes} WHERE email = '{user.email}'")
-    for sql in (app_row(user.email), *code_rows(user.email, 2)):
+    user.live.change(f"UPDATE users SET {changes} WHERE email = '{email}'")
+    for sql in (app_row(email), *code_rows(email, 2)):
         user.live.change(sql)
     user.page.goto(path)
+    user.live.change(f"UPDATE users SET password_hash = '{password_hash}' WHERE email = '{email}'")
+
+
+def remove_factors(user: BrowserUser) -> None:
+    user_id = user.live.id_of(user.email)
+    for table in ("passkeys", "totp", "recovery_codes"):
+        user.live.change(f"DELETE FROM {table} WHERE user_id = '{user_id}'")
 
 
 def offered_passkey(user: BrowserUser) -> None:
@@ -351,6 +363,26 @@ def asked_who_it_is(user: BrowserUser, *, has_factors: bool = False) -> None:
     user.page.context.clear_cookies(name="sudo")
     user.page.goto("/account/passkeys")
     expect(user.page.locator("#confirm-form")).to_be_visible()
+
+
+def refused_confirmation(user: BrowserUser, *, has_factors: bool = False) -> None:
+    asked_who_it_is(user, has_factors=has_factors)
+    submit(user.page, "confirm-form")
+    expect(user.page.locator("#error-summary")).to_be_visible()
+
+
+def refused_codes(user: BrowserUser) -> None:
+    """Sends the form of new recovery codes without having saved them."""
+    all_factors(user, "/account/recovery-codes")
+    submit(user.page, "codes-form")
+    expect(user.page.locator("#error-summary")).to_be_visible()
+
+
+def refused_passkey(user: BrowserUser) -> None:
+    """Sends the form of the first passkey without having saved the codes."""
+    user.page.goto("/account/passkeys")
+    submit(user.page, "passkey-form")
+    expect(user.page.locator("#error-summary")).to_be_visible()
 
 
 def interrupted_form(user: BrowserUser) -> None:
@@ -459,8 +491,7 @@ def open_keep(user: BrowserUser) -> None:
     email = create_account(user.live)
     with httpx.Client(base_url=user.live.url) as client:
         client.post("/login", data={"email": email, "password": PASSWORD})
-        form = {"current_password": PASSWORD}
-        assert client.post("/account/delete", data=form).status_code == 303
+        assert client.post("/account/delete").status_code == 303
     user.page.goto(user.live.link("leaving", email))
     expect(user.page.locator("#keep-form")).to_be_visible()
 
@@ -480,7 +511,7 @@ def many_tokens(user: BrowserUser) -> None:
         "Konstantinopolitanska-Constantinople-1453"[:40],
         "Deployment of the wiki",
     ):
-        form = {"name": name, "days": "90", "current_password": PASSWORD}
+        form = {"name": name, "days": "90"}
         form |= {"scope-account:read": "yes", "scope-users:read": "yes"}
         user.page.request.post("/account/tokens", form=form, max_redirects=0)
     user.page.goto("/account/tokens")
@@ -508,7 +539,6 @@ def new_token(user: BrowserUser) -> None:
     user.page.goto("/account/tokens")
     user.page.fill("#token-name", "Backup of the bookshelf of the office")
     user.page.locator("[name^=scope-]").first.check()
-    user.page.fill("#token-current_password", PASSWORD)
     submit(user.page, "token-form")
     expect(user.page.locator("#new-token")).to_be_visible()
 
@@ -667,23 +697,14 @@ USER_STATES: dict[str, State] = {
     "dashboard, user, in Arabic": partial(in_language, path="/dashboard", code="ar"),
     "account in German": partial(in_language, path="/account", code="de"),
     "account in Arabic": partial(in_language, path="/account", code="ar"),
-    "dashboard, user, with second steps": partial(all_factors, path="/dashboard"),
-    "dashboard, user, few recovery codes": partial(few_codes, path="/dashboard"),
     "dashboard, user, passkey offered": offered_passkey,
     "security": partial(goto, path="/account/security"),
-    "security, all second steps": partial(all_factors, path="/account/security"),
     "passkeys": partial(goto, path="/account/passkeys"),
-    "passkeys, several": partial(all_factors, path="/account/passkeys"),
-    "confirm": asked_who_it_is,
-    "confirm, with second steps": partial(asked_who_it_is, has_factors=True),
-    "confirm, interrupted form": interrupted_form,
+    "passkeys, codes not saved": refused_passkey,
     "authenticator": partial(goto, path="/account/authenticator"),
     "authenticator, refused": partial(
         refused_form, path="/account/authenticator", form="totp-form"
     ),
-    "authenticator, on": partial(all_factors, path="/account/authenticator"),
-    "recovery codes": partial(all_factors, path="/account/recovery-codes"),
-    "security, few recovery codes": partial(few_codes, path="/account/security"),
     "devices, 1": partial(many_devices, count=1),
     "devices, 4": partial(many_devices, count=4),
     "devices, 4, asked to confirm": asked_to_confirm,
@@ -713,19 +734,32 @@ USER_STATES: dict[str, State] = {
     "account, email refused": refused_email,
     "reset of a logged-in user": open_reset,
     "data": partial(goto, path="/account/data"),
-    "data, refused": partial(refused_form, path="/account/data", form="data-form"),
     "tokens": partial(goto, path="/account/tokens"),
     "tokens, several": many_tokens,
     "tokens, refused": partial(refused_form, path="/account/tokens", form="token-form"),
     "tokens, new": new_token,
     "deletion": partial(goto, path="/account/delete"),
-    "deletion, refused": partial(refused_form, path="/account/delete", form="deletion-form"),
     "deletion, requested": partial(leaving, path="/account/delete"),
     # These log in once more, so they follow the states that count devices.
     "dashboard, user, full": partial(full_account, path="/dashboard"),
     "security, full": partial(full_account, path="/account/security"),
     "dashboard, deletion requested": partial(leaving, path="/dashboard"),
     "account, deletion requested": partial(leaving, path="/account"),
+    # Log-ins of the same account need a second step from here on.
+    "dashboard, user, with second steps": partial(all_factors, path="/dashboard"),
+    "dashboard, user, few recovery codes": partial(few_codes, path="/dashboard"),
+    "security, all second steps": partial(all_factors, path="/account/security"),
+    "security, few recovery codes": partial(few_codes, path="/account/security"),
+    "passkeys, several": partial(all_factors, path="/account/passkeys"),
+    "authenticator, on": partial(all_factors, path="/account/authenticator"),
+    "recovery codes": partial(all_factors, path="/account/recovery-codes"),
+    "recovery codes, refused": refused_codes,
+    "confirm, interrupted form": interrupted_form,
+    # The confirmation of the log-in is gone from here on.
+    "confirm": asked_who_it_is,
+    "confirm, refused": refused_confirmation,
+    "confirm, with second steps": partial(asked_who_it_is, has_factors=True),
+    "confirm, code refused": partial(refused_confirmation, has_factors=True),
 }
 ADMIN_STATES: dict[str, State] = {
     "dashboard, admin": partial(goto, path="/dashboard"),

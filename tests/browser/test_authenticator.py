@@ -1,32 +1,21 @@
 """Tests of the authenticator app in Chromium: a phone scans the QR code from the page."""
 
-import io
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pyotp
 import pytest
-import zxingcpp
-from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
+from tests.browser.authenticators import key_of, scan_qr_code
 from tests.browser.conftest import BrowserUser
 from tests.browser.pages import assert_accessible, overflowing
 
 PAGE = "/account/authenticator"
 
 
-def scan(page: Page) -> str:
-    """Returns the text of the QR code, read from the pixels of the page."""
-    picture = Image.open(io.BytesIO(page.locator("#totp-form svg[role=img]").screenshot()))
-    (found,) = zxingcpp.read_barcodes(picture)
-    return found.text
-
-
 def current_code(uri: str) -> str:
-    app = pyotp.parse_uri(uri)
-    assert isinstance(app, pyotp.TOTP)
-    return app.at(datetime.now(UTC))
+    return pyotp.TOTP(key_of(uri)).at(datetime.now(UTC))
 
 
 @pytest.mark.parametrize("has_javascript", [True, False])
@@ -38,14 +27,14 @@ def test_a_phone_scans_the_qr_code_and_its_code_is_accepted(
     alice.sign_up()
     page = alice.page
     page.goto(PAGE)
-    uri = scan(page)
+    uri = scan_qr_code(page)
     assert uri == page.locator("a[href^=otpauth]").get_attribute("href")
     key = page.locator("[data-totp-key]").inner_text().replace(" ", "")
-    assert pyotp.parse_uri(uri).secret == key
+    assert key_of(uri) == key
     page.fill("#code", current_code(uri))
     page.click("#totp-form button.primary")
     expect(page.locator("#saved-message")).to_contain_text("Save the codes first")
-    assert scan(page) == uri  # The app that has scanned it keeps working.
+    assert scan_qr_code(page) == uri  # The app that has scanned it keeps working.
     page.check("#saved")
     page.fill("#code", current_code(uri))
     page.click("#totp-form button.primary")

@@ -1,12 +1,11 @@
 """Tests of passkeys in Chromium, with the virtual authenticator of the DevTools protocol."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
-from playwright.sync_api import CDPSession, Page, expect
+from playwright.sync_api import Page, expect
 
+from tests.browser.authenticators import VirtualAuthenticator, make_authenticator
 from tests.browser.conftest import BrowserUser
 from tests.browser.pages import assert_accessible, overflowing
 from tests.browser.steps import listen, settle
@@ -15,49 +14,8 @@ PAGE = "/account/passkeys"
 BUTTON = "#passkey-form button"
 
 
-@dataclass
-class Authenticator:
-    """A virtual authenticator. It answers at once if presence is simulated, else never."""
-
-    cdp: CDPSession
-    id: str
-
-    def set_presence(self, *, is_simulated: bool) -> None:
-        self.cdp.send(
-            "WebAuthn.setAutomaticPresenceSimulation",
-            {"authenticatorId": self.id, "enabled": is_simulated},
-        )
-
-    def set_verified(self, *, is_verified: bool) -> None:
-        self.cdp.send(
-            "WebAuthn.setUserVerified",
-            {"authenticatorId": self.id, "isUserVerified": is_verified},
-        )
-
-    def credentials(self) -> list[dict[str, Any]]:
-        found = self.cdp.send("WebAuthn.getCredentials", {"authenticatorId": self.id})
-        return found["credentials"]
-
-
-def make_authenticator(page: Page, *, presence: bool = True) -> Authenticator:
-    cdp = page.context.new_cdp_session(page)
-    cdp.send("WebAuthn.enable", {"enableUI": False})
-    options = {
-        "protocol": "ctap2",
-        "transport": "internal",
-        "hasResidentKey": True,
-        "hasUserVerification": True,
-        "isUserVerified": True,
-        "automaticPresenceSimulation": presence,
-        "defaultBackupEligibility": True,
-        "defaultBackupState": True,
-    }
-    added = cdp.send("WebAuthn.addVirtualAuthenticator", {"options": options})
-    return Authenticator(cdp, added["authenticatorId"])
-
-
 @pytest.fixture
-def authenticator(alice: BrowserUser) -> Authenticator:
+def authenticator(alice: BrowserUser) -> VirtualAuthenticator:
     return make_authenticator(alice.page)
 
 
@@ -69,7 +27,7 @@ def add_passkey(page: Page, *, is_first: bool = True) -> None:
     expect(page.locator("[data-passkey]").first).to_be_visible()
 
 
-def test_a_passkey_is_created(alice: BrowserUser, authenticator: Authenticator) -> None:
+def test_a_passkey_is_created(alice: BrowserUser, authenticator: VirtualAuthenticator) -> None:
     page = alice.page
     page.goto(PAGE)
     expect(page.locator("[data-code]")).to_have_count(10)
@@ -86,7 +44,7 @@ def test_a_passkey_is_created(alice: BrowserUser, authenticator: Authenticator) 
 
 
 def test_the_page_works_after_a_navigation_without_a_reload(
-    alice: BrowserUser, authenticator: Authenticator
+    alice: BrowserUser, authenticator: VirtualAuthenticator
 ) -> None:
     page = alice.page
     page.goto("/account/security")
@@ -98,7 +56,7 @@ def test_the_page_works_after_a_navigation_without_a_reload(
 
 
 def test_no_passkey_is_created_before_the_codes_are_saved(
-    alice: BrowserUser, authenticator: Authenticator
+    alice: BrowserUser, authenticator: VirtualAuthenticator
 ) -> None:
     page = alice.page
     page.goto(PAGE)
@@ -112,7 +70,9 @@ def test_no_passkey_is_created_before_the_codes_are_saved(
     expect(page.locator("#passkeys [data-passkey]")).to_have_count(1)
 
 
-def test_one_device_gets_one_passkey(alice: BrowserUser, authenticator: Authenticator) -> None:
+def test_one_device_gets_one_passkey(
+    alice: BrowserUser, authenticator: VirtualAuthenticator
+) -> None:
     page = alice.page
     add_passkey(page)
     page.click(BUTTON)
@@ -123,7 +83,7 @@ def test_one_device_gets_one_passkey(alice: BrowserUser, authenticator: Authenti
 
 
 def test_a_removed_passkey_is_removed_from_the_authenticator(
-    alice: BrowserUser, authenticator: Authenticator
+    alice: BrowserUser, authenticator: VirtualAuthenticator
 ) -> None:
     page = alice.page
     add_passkey(page)
@@ -138,7 +98,7 @@ def test_a_removed_passkey_is_removed_from_the_authenticator(
     expect(page.locator("#passkeys [data-passkey]")).to_have_count(1)
 
 
-def test_a_passkey_is_renamed(alice: BrowserUser, authenticator: Authenticator) -> None:
+def test_a_passkey_is_renamed(alice: BrowserUser, authenticator: VirtualAuthenticator) -> None:
     page = alice.page
     add_passkey(page)
     page.click("[data-passkey] summary")
@@ -154,7 +114,7 @@ def log_out(page: Page) -> None:
 
 
 def test_the_email_field_logs_in_with_a_passkey(
-    alice: BrowserUser, authenticator: Authenticator
+    alice: BrowserUser, authenticator: VirtualAuthenticator
 ) -> None:
     page = alice.page
     add_passkey(page)
@@ -165,7 +125,7 @@ def test_the_email_field_logs_in_with_a_passkey(
 
 
 def test_the_button_logs_in_while_the_field_offers_passkeys(
-    alice: BrowserUser, authenticator: Authenticator
+    alice: BrowserUser, authenticator: VirtualAuthenticator
 ) -> None:
     page = alice.page
     add_passkey(page)
@@ -180,7 +140,7 @@ def test_the_button_logs_in_while_the_field_offers_passkeys(
 
 
 def test_the_field_offers_passkeys_after_a_failed_log_in(
-    alice: BrowserUser, authenticator: Authenticator
+    alice: BrowserUser, authenticator: VirtualAuthenticator
 ) -> None:
     page = alice.page
     add_passkey(page)
@@ -197,7 +157,7 @@ def test_the_field_offers_passkeys_after_a_failed_log_in(
 
 
 def test_a_refused_verification_gives_a_plain_message(
-    alice: BrowserUser, authenticator: Authenticator
+    alice: BrowserUser, authenticator: VirtualAuthenticator
 ) -> None:
     page = alice.page
     add_passkey(page)
@@ -212,7 +172,7 @@ def test_a_refused_verification_gives_a_plain_message(
 
 
 def test_an_unknown_passkey_is_removed_from_the_authenticator(
-    alice: BrowserUser, authenticator: Authenticator
+    alice: BrowserUser, authenticator: VirtualAuthenticator
 ) -> None:
     page = alice.page
     add_passkey(page)
@@ -234,7 +194,7 @@ def test_an_unknown_passkey_is_removed_from_the_authenticator(
 
 
 def test_the_offer_is_renewed_before_its_challenge_expires(
-    alice: BrowserUser, authenticator: Authenticator
+    alice: BrowserUser, authenticator: VirtualAuthenticator
 ) -> None:
     page = alice.page
     add_passkey(page)

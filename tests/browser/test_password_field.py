@@ -88,14 +88,18 @@ def test_the_server_checks_the_password_when_the_field_is_left(page: Page) -> No
 @pytest.mark.asvs("S47")
 @pytest.mark.guide("A3")
 @pytest.mark.parametrize(
-    ("path", "autocomplete"), [("/signup", "new-password"), ("/login", "current-password")]
+    ("path", "of_email", "of_password"),
+    [
+        ("/signup", "username", "new-password"),
+        ("/login", "username webauthn", "current-password"),
+    ],
 )
 def test_password_managers_recognize_fields_and_pasting_works(
-    page: Page, path: str, autocomplete: str
+    page: Page, path: str, of_email: str, of_password: str
 ) -> None:
     page.goto(path)
-    expect(page.locator("#password")).to_have_attribute("autocomplete", autocomplete)
-    expect(page.locator("#email")).to_have_attribute("autocomplete", "username")
+    expect(page.locator("#password")).to_have_attribute("autocomplete", of_password)
+    expect(page.locator("#email")).to_have_attribute("autocomplete", of_email)
     expect(page.locator("#email")).to_have_attribute("type", "email")
     expect(page.locator("#email")).to_have_attribute("inputmode", "email")
     for name in page.locator("main input:visible").evaluate_all(

@@ -24,7 +24,7 @@ def prepare_rekey(options: argparse.Namespace, settings: Settings) -> OperatorTa
             batch = await operator_factors.rekey_batch(caller, batch.last_user_id)
         current = await operator_factors.count_current_apps(caller)
         secrets = plural(rekeyed, "secret was", "secrets were")
-        print(f"{rekeyed} {secrets} encrypted again; {current} have the current key")
+        print(f"{rekeyed} {secrets} encrypted again; apps with the first key: {current}")
         if unreadable:
             apps = plural(unreadable, "authenticator app", "authenticator apps")
             raise CommandError(

@@ -94,7 +94,6 @@ async def _context(
         "now": now(request),
         "flash": "",
         "form": form,
-        "email": new.state.email,
         "created_at": new.state.created_at,
         "last_used_at": new.state.last_used_at,
         "enrolment": new.enrollment.reveal(),

@@ -1,5 +1,5 @@
-"""Contains the endpoints of the page on which users confirm their identity before a sensitive
-change, and the form that waits for it.
+"""Contains the page on which users confirm their identity before a sensitive change, and the
+response to the form that waits for it.
 """
 
 from collections.abc import Mapping
@@ -26,22 +26,23 @@ from web.http.sudo import (
     find_action_of_page,
     find_confirmation,
     find_draft,
+    get_sid_hash,
     set_confirmation,
-    sid_hash,
 )
 from web.rendering.confirmation_page import blank_form, confirmation_page
 from web.rendering.flash_messages import set_flash
-from web.rendering.form_errors import BUSY, WRONG_PASSWORD, apply_error
+from web.rendering.form_errors import (
+    BUSY,
+    WRONG_CODE,
+    WRONG_PASSWORD,
+    WRONG_RECOVERY_CODE,
+    apply_error,
+)
 from web.rendering.responses import headers_without_page, redirect_across_login
 from web.state import request_state
 
-WRONG_CODE: Final = Message(
-    "This code is wrong, or was used already. Wait for the next one, and type that."
-)
-WRONG_RECOVERY_CODE: Final = Message("This recovery code is wrong, or was used already.")
 WRONG_PASSKEY: Final = Message("This passkey didn't confirm that it's you. Try again.")
-NO_CODE: Final = Message("Type a code, or a recovery code.")
-NOTHING_GIVEN: Final = GivenFactor(Secret(""), Secret(""))
+NO_CODE: Final = Message("Type a code or a recovery code.")
 ERRORS: Final = {
     RateLimited: Message("Too many attempts. Nothing was changed. Try again in {wait}."),
     Unavailable: BUSY,
@@ -51,8 +52,8 @@ ERRORS: Final = {
 KEPT_STATE: Final = ("request_id", "language", "confirmed", "set_cookies")
 
 
-class WaitingForm(Response):
-    """The response of the form that has waited for the confirmation, sent inside the server."""
+class DraftResponse(Response):
+    """The response to the form that has waited for the confirmation, sent inside the server."""
 
     def __init__(self, request: Request, path: str, query_string: str, body: bytes) -> None:
         state = request_state(request.scope)
@@ -102,10 +103,10 @@ async def submit(request: Request) -> Response:
     viewer = await verify_session(request, preload=confirmation.PRELOAD)
     fields = await read_fields(request) or {}
     options = await confirmation.get_options(viewer)
-    form, given = blank_form(options), _given_factor(fields)
+    form, given = blank_form(options), GivenFactor.from_fields(fields)
     if not options.has_factor:
         form = Form.check(PasswordConfirmation, fields)
-    elif given == NOTHING_GIVEN:
+    elif given.is_empty:
         form.message = NO_CODE
     draft = find_draft(request, fields.get("draft", ""))
     status: tuple[int, int | None] = 422, None
@@ -116,7 +117,7 @@ async def submit(request: Request) -> Response:
                 viewer,
                 password=getattr(form.data, "password", Secret("")),
                 factor=given,
-                sid_hash=sid_hash(request),
+                sid_hash=get_sid_hash(request),
                 draft_claims=draft.token_claims if draft else None,
             )
             if confirmed is None:
@@ -128,19 +129,10 @@ async def submit(request: Request) -> Response:
     set_confirmation(request, confirmed.confirmation)
     if draft and confirmed.may_send_draft:
         body = urlencode(draft.fields).encode()
-        return WaitingForm(request, draft.path, draft.query_string, body)
+        return DraftResponse(request, draft.path, draft.query_string, body)
     if confirmed.codes_left is not None:
         set_flash(request, f"codes-left-{confirmed.codes_left}")
     return redirect_across_login(request, to=safe_page(request, fields.get("next")))
-
-
-def _given_factor(fields: Mapping[str, str]) -> GivenFactor:
-    return GivenFactor(
-        code=Secret(fields.get("code", "")),
-        recovery_code=Secret(fields.get("recovery_code", "")),
-        credential=fields.get("credential", ""),
-        challenge=fields.get("challenge", "") if fields.get("credential") else "",
-    )
 
 
 def _add_error(form: Form[Any], given: GivenFactor) -> None:

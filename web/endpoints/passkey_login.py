@@ -32,7 +32,7 @@ async def show(request: Request) -> Response:
     """
     target = carried_page(request, request.query_params.get("next"))
     ceremony = await passkey_login.begin_log_in(app_state(request.scope).store)
-    passkey = make_login_form(request, ceremony, next_page=target)
+    passkey = make_login_form(request, ceremony, next_page=target, is_primary=True)
     return page(request, "passkeys/log_in.html", TITLE, passkey=passkey)
 
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import passkeys
-from db.access.passkeys import AddFailure
+from db.access.passkeys import Problem
 from db.errors import RateLimited, Refused, Unavailable
 from db.factors.changes import FactorChange
 from db.messages import Message
@@ -17,6 +17,7 @@ from web.forms.form import Form, read_fields
 from web.forms.schemas import NewPasskey, PasskeyRename
 from web.http.session import set_session_cookie, verify_session
 from web.http.sudo import verify_new_session, verify_sudo
+from web.rendering.factor_changes import NOT_SAVED, TOO_MANY
 from web.rendering.flash_messages import confirm, pop_flash, set_flash
 from web.rendering.form_errors import BUSY, apply_error
 from web.rendering.passkey_forms import make_passkey_form
@@ -32,19 +33,15 @@ from web.rendering.responses import (
 from web.state import app_state
 
 TITLE: Final = Message("Passkeys")
-SAVE_CODES_FIRST: Final = Message("Save the codes first: they are the only way back in.")
-FAILURES: Final[Mapping[AddFailure, Message]] = {
+PROBLEMS: Final[Mapping[Problem, Message]] = {
     "wrong": Message("The passkey could not be added. Try again."),
-    "unsaved": Message(
+    "expired": Message(
         "That took too long, so these are new recovery codes. Save them, and try again."
     ),
     "taken": Message("This passkey already belongs to an account. Create another one."),
     "too many": Message("You have too many passkeys. Remove one first."),
 }
-ERRORS: Final = {
-    RateLimited: Message("Too many changes. Nothing was changed. Try again in {wait}."),
-    Unavailable: BUSY,
-}
+ERRORS: Final = {RateLimited: TOO_MANY, Unavailable: BUSY}
 
 
 async def show(request: Request) -> Response:
@@ -57,9 +54,9 @@ async def add(request: Request) -> Response:
     sudo = await verify_sudo(request)
     form = Form.check(NewPasskey, await read_fields(request))
     if not sudo.viewer.has_factor and form.values.get("saved") != "on":
-        form.add_error("saved", SAVE_CODES_FIRST)
+        form.add_error("saved", NOT_SAVED)
     status: tuple[int, int | None] = 422, None
-    result: FactorChange | AddFailure = "wrong"
+    result: FactorChange | Problem = "wrong"
     try:
         if form.data:
             result = await passkeys.add_passkey(
@@ -67,17 +64,17 @@ async def add(request: Request) -> Response:
                 name=form.data.name,
                 credential=form.data.credential,
                 challenge=form.data.challenge,
-                enrolment=form.data.enrolment,
+                enrollment=form.data.enrolment,
             )
             if not isinstance(result, FactorChange):
-                form.message = FAILURES[result]
+                form.message = PROBLEMS[result]
     except (RateLimited, Refused, Unavailable) as error:
         status = apply_error(request, form, error, ERRORS)
     if isinstance(result, FactorChange):
         set_flash(request, "passkey-added-others" if result.ended else "passkey-added")
         to = url_path(request, "account-passkeys")
         return redirect_across_login(request, to=to, session=result.session)
-    return await _refuse(request, sudo, form, status, has_new_codes=result == "unsaved")
+    return await _refuse(request, sudo, form, status, has_new_codes=result == "expired")
 
 
 async def rename(request: Request) -> Response:

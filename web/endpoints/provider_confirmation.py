@@ -13,7 +13,7 @@ from web.forms.form import read_fields
 from web.http.provider_cookies import read_flow_cookie, set_flow_cookie
 from web.http.redirects import carried_page
 from web.http.session import verify_session
-from web.http.sudo import sid_hash
+from web.http.sudo import get_sid_hash
 from web.rendering.provider_texts import provider_label, trouble_url
 from web.rendering.responses import depart, redirect_across_login, url_path
 
@@ -34,7 +34,7 @@ async def begin(request: Request) -> Response:
             name,
             next_page=next_page,
             cookie=read_flow_cookie(request),
-            sid_hash=sid_hash(request),
+            sid_hash=get_sid_hash(request),
         )
     except ProviderUnavailable:
         to = trouble_url(request, "account-security", "down")

@@ -19,7 +19,7 @@ from web.http.provider_cookies import keep_identity, read_flow_cookie, set_flow_
 from web.http.redirects import carried_page, safe_page
 from web.http.remember import read_choice
 from web.http.session import is_prefetch, is_session_live, load_viewer, read_claims
-from web.http.sudo import set_confirmation, sid_hash
+from web.http.sudo import get_sid_hash, set_confirmation
 from web.middleware.cross_origin import ForeignOrigin, require_own_origin
 from web.rendering.provider_texts import login_to_connect, trouble_url
 from web.rendering.responses import (
@@ -123,7 +123,7 @@ async def _finish(request: Request, parameters: Mapping[str, str]) -> Response:
         ProviderAnswer(*(_parameter(parameters, name) for name in PARAMETERS[1:])),
         client=client,
         cookie=cookie,
-        sid_hash=sid_hash(request) if read_claims(request.scope) else "",
+        sid_hash=get_sid_hash(request) if read_claims(request.scope) else "",
     )
     if isinstance(result, AlreadyFinished):
         return _redirect_to_login(request, "expired")

@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import second_step
-from db.crypto.secret import Secret
 from db.errors import RateLimited, Refused, Unavailable
 from db.factors.verification import GivenFactor
 from db.messages import Message
@@ -20,7 +19,7 @@ from web.http.claim import verify_claimant
 from web.http.link_cookie import delete_link_cookie, read_link_cookie
 from web.http.redirects import default_page, safe_page
 from web.rendering.flash_messages import offer_passkey, set_flash
-from web.rendering.form_errors import BUSY, apply_error
+from web.rendering.form_errors import BUSY, WRONG_CODE, WRONG_RECOVERY_CODE, apply_error
 from web.rendering.passkey_forms import make_passkey_form
 from web.rendering.responses import page, redirect_across_login, refused_form, url_path
 
@@ -33,8 +32,8 @@ SCHEMAS: Final[Mapping[FormName, type[BaseModel]]] = {
 }
 WRONG: Final[Mapping[FormName, Message]] = {
     "passkey": Message("This passkey doesn't open your account here. Use another second step."),
-    "code": Message("This code is wrong, or it was used already. Wait for the next one."),
-    "recovery": Message("This recovery code is wrong, or it was used already."),
+    "code": WRONG_CODE,
+    "recovery": WRONG_RECOVERY_CODE,
 }
 FRAGMENTS: Final[Mapping[FormName, str]] = {
     "passkey": "passkeys/assertion_form.html",
@@ -65,8 +64,8 @@ async def submit(request: Request) -> Response:
     try:
         done = await second_step.log_in(
             claimant,
-            _given(fields or {}),
-            remembers_browser=remembers,
+            GivenFactor.from_fields(fields or {}),
+            trusts_browser=remembers,
             verify_token=read_link_cookie(request.scope),
         )
     except (RateLimited, Refused, Unavailable) as error:
@@ -99,15 +98,6 @@ def _form_name(fields: Mapping[str, Any]) -> FormName:
     return "code"
 
 
-def _given(fields: Mapping[str, Any]) -> GivenFactor:
-    return GivenFactor(
-        code=Secret(fields.get("code", "")),
-        recovery_code=Secret(fields.get("recovery_code", "")),
-        credential=fields.get("credential", ""),
-        challenge=fields.get("challenge", ""),
-    )
-
-
 def _add_wrong(form: Form[Any], name: FormName) -> None:
     """Adds the message about a wrong second step. The wrong code is not displayed again."""
     if name == "passkey":
@@ -127,6 +117,7 @@ async def _context(
         await second_step.begin_passkey(claimant),
         action=url_path(request, "login-factor"),
         label=USE_PASSKEY,
+        is_primary=not claimant.has_authenticator,
         message=passkey_message,
     )
     return {

@@ -2,7 +2,7 @@
 
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from db.crypto.secret import Secret
 from web.forms.fields import (
@@ -40,7 +40,10 @@ from web.forms.fields import (
 )
 
 UNCHANGED: Final[Any] = None  # A field that was not sent is left unchanged.
-NOT_GIVEN: Final = Secret("")
+
+
+def _not_given() -> Secret[str]:
+    return Secret("")
 
 
 class SignUp(BaseModel):
@@ -143,8 +146,9 @@ class OwnDeletion(BaseModel):
 class FactorConfirmation(BaseModel):
     """The two codes, for the inputs of the page. One of them is enough."""
 
-    code: OneTimeCode = NOT_GIVEN
-    recovery_code: RecoveryCode = NOT_GIVEN
+    # pydantic copies a default, and a Secret cannot be copied.
+    code: OneTimeCode = Field(default_factory=_not_given)
+    recovery_code: RecoveryCode = Field(default_factory=_not_given)
 
 
 class AuthenticatorSetUp(BaseModel):

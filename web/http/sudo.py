@@ -62,7 +62,7 @@ def set_confirmation(request: Request, confirmation: Confirmation) -> None:
     request_state(request.scope)["confirmed"] = cookie.value
 
 
-def sid_hash(request: Request) -> str:
+def get_sid_hash(request: Request) -> str:
     """Returns the hash that identifies the session. Raises NotLoggedIn without a session."""
     return hash_sid(_require_claims(request).sid)
 
@@ -92,8 +92,9 @@ def find_draft(request: Request, token: str) -> Draft | None:
 
 
 def find_action(request: Request, path: str, method: str) -> Message | None:
-    """Returns what a request needs a confirmation for; None if it needs none. `path` is that inside
-    the application.
+    """Returns what a request needs a confirmation for; None if it needs none.
+
+    `path` is without BASE_PATH.
     """
     action: Message | None = request.app.router.needs_confirmation(path, method)
     return action

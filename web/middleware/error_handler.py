@@ -173,7 +173,7 @@ async def _ask_for_confirmation(request: Request) -> Response:
     if is_api(request):
         return problem(403, NOT_CONFIRMED)
     if request.method in SAFE_METHODS:
-        to = wanted_page(request)
+        to = same_page(request)
         for file, linking_page in PAGES_OF_FILES.items():
             to = to.replace(url_path(request, file), url_path(request, linking_page))
         confirm = f"{url_path(request, 'confirm')}?next={quote(to, safe='/')}"

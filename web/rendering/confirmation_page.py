@@ -12,13 +12,13 @@ from db.messages import Message
 from db.viewer import Viewer
 from web.forms.form import Form
 from web.forms.schemas import FactorConfirmation, PasswordConfirmation
-from web.http.sudo import sid_hash
+from web.http.sudo import get_sid_hash
 from web.rendering.passkey_forms import PasskeyForm, make_passkey_form
 from web.rendering.responses import ERROR_TITLE, replaced_page, url_path
 
 TITLE: Final = Message("Confirm that it's you")
 FOR_ACTION: Final = Message("To {action}, confirm that it's you.")
-USE_PASSKEY: Final = Message("Confirm with a passkey")
+USE_PASSKEY: Final = Message("Use a passkey")
 FOR_NEXT_PAGE: Final = Message("To continue, confirm that it's you.")
 
 
@@ -83,9 +83,10 @@ async def _passkey_form(
         return None
     return make_passkey_form(
         request,
-        await confirmation.begin_passkey(viewer, sid_hash(request)),
+        await confirmation.begin_passkey(viewer, get_sid_hash(request)),
         action=url_path(request, "confirm"),
         label=USE_PASSKEY,
         fields={name: value for name, value in fields.items() if value},
         is_native=True,
+        is_primary=not options.has_authenticator,
     )

@@ -10,7 +10,9 @@ from db.messages import Message
 from web.rendering.flash_messages import set_flash
 from web.rendering.responses import redirect_across_login, url_path
 
-NOT_SAVED: Final = Message("Save the codes first: they are the only way back in.")
+NOT_SAVED: Final = Message(
+    "Save the codes, then tick this box. You need them if you lose your second step."
+)
 TOO_MANY: Final = Message("Too many changes. Nothing was changed. Try again in {wait}.")
 
 

@@ -25,8 +25,9 @@ class PasskeyForm:
     hidden field that belongs to it. `renewal` is the URL of a page with this form, from which the
     script takes new options when these have expired. `host` is the site's name in messages.
     `fields` are further hidden fields. `is_native` says that the browser sends the form, without
-    htmx, and `is_login` that the other way is the password. `unknown` is the id of a passkey that
-    the browser should not offer anymore.
+    htmx, `is_login` that the other way is the password, and `is_primary` that its button is the
+    primary one of the page. `unknown` is the id of a passkey that the browser should not offer
+    anymore.
     """
 
     action: str
@@ -38,6 +39,7 @@ class PasskeyForm:
     fields: Mapping[str, str] = field(repr=False)
     is_native: bool = False
     is_login: bool = False
+    is_primary: bool = False
     message: str = ""
     unknown: str = ""
 
@@ -52,6 +54,7 @@ def make_passkey_form(
     fields: Mapping[str, str] = NO_FIELDS,
     is_native: bool = False,
     is_login: bool = False,
+    is_primary: bool = False,
     message: str = "",
     unknown: str = "",
 ) -> PasskeyForm | None:
@@ -71,13 +74,20 @@ def make_passkey_form(
         fields,
         is_native,
         is_login,
+        is_primary,
         message,
         unknown,
     )
 
 
 def make_login_form(
-    request: Request, ceremony: Ceremony, *, next_page: str, message: str = "", unknown: str = ""
+    request: Request,
+    ceremony: Ceremony,
+    *,
+    next_page: str,
+    is_primary: bool = False,
+    message: str = "",
+    unknown: str = "",
 ) -> PasskeyForm | None:
     """Returns the form of the log-in page. `next_page` is the page after the log-in, or empty."""
     return make_passkey_form(
@@ -87,6 +97,7 @@ def make_login_form(
         label=LOG_IN,
         fields={"next": next_page} if next_page else NO_FIELDS,
         is_login=True,
+        is_primary=is_primary,
         message=message,
         unknown=unknown,
     )
