@@ -130,6 +130,7 @@ class LyingProvider:
     def app(self) -> Starlette:
         routes = [
             Route(f"{self.path}/.well-known/openid-configuration", self._answer(self._metadata)),
+            Route(f"{self.path}/authorize", self._redirect_back),
             Route(f"{self.path}/jwks", self._answer(self._jwks)),
             Route(f"{self.path}/token", self._answer(self._token), methods=["POST"]),
             Route(f"{self.path}/userinfo", self._answer(self._userinfo)),
@@ -154,6 +155,11 @@ class LyingProvider:
             return response
 
         return endpoint
+
+    async def _redirect_back(self, request: Request) -> Response:
+        """Logs the user in without a question, and leads back to the callback."""
+        redirect_uri = request.query_params["redirect_uri"]
+        return redirect(f"{redirect_uri}?{urlencode(self.authorize(str(request.url)))}")
 
     def _metadata(self, _: Claims) -> Response:
         metadata: Claims = {
