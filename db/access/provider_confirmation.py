@@ -42,12 +42,12 @@ USE_IDENTITY = Statement(
 )
 
 
-async def list_providers(viewer: Viewer) -> list[ProviderLink]:
+async def list_providers(viewer: Viewer, options: ConfirmationOptions) -> list[ProviderLink]:
     """Returns the providers that can confirm the viewer's identity, in the order of their buttons.
 
     Returns none if the account has a password or a second step.
     """
-    if not _may_use_provider(await get_options(viewer)):
+    if not _may_use_provider(options):
         return []
     store = viewer.store
     connected = {
@@ -67,9 +67,10 @@ async def begin(
     for a provider that the account is not connected to, and the errors of `providers.begin`.
     """
     require_session(viewer)
-    if not _may_use_provider(await get_options(viewer)):
+    options = await get_options(viewer)
+    if not _may_use_provider(options):
         return None
-    if name not in {link.name for link in await list_providers(viewer)}:
+    if name not in {link.name for link in await list_providers(viewer, options)}:
         raise NotFound
     return await providers.begin(
         viewer.store,

@@ -60,7 +60,7 @@ async def confirmation_page(
         sentence=FOR_ACTION.format(action=action) if action else FOR_NEXT_PAGE,
         options=options,
         form=form or blank_form(options),
-        providers=await provider_confirmation.list_providers(viewer),
+        providers=await provider_confirmation.list_providers(viewer, options),
         passkey=await _passkey_form(request, viewer, options, waiting),
         draft=draft.reveal() if draft else "",
         next_page=next_page,
