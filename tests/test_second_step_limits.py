@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from db.access import operator_factors
 from db.rate_limits.limits import (
     DAY,
     FACTOR_CLIENT,
@@ -12,6 +13,7 @@ from db.rate_limits.limits import (
     FACTOR_TRIES,
     HOUR,
 )
+from db.viewer import Operator
 from tests.authenticator_app import AuthenticatorApp, set_up_app
 from tests.browser_client import Browser, read
 from tests.conftest import Clock, TestApp
@@ -245,3 +247,16 @@ async def test_a_known_browser_stays_known_after_a_password_change(
     app.clock.move(seconds=30)
     assert await attempt(attacker, factor.code(), "198.51.100.8") == 429
     assert (await alice.post("/confirm", {"code": factor.code()})).status_code == 303
+
+
+async def test_a_reset_by_the_operator_gives_new_attempts(
+    app: TestApp, alice: Browser, factor: AuthenticatorApp
+) -> None:
+    wrong = factor.wrong_code()
+    answers = [await attempt(alice, wrong, f"203.0.113.{number}") for number in range(1, 7)]
+    assert answers == [422] * 5 + [429]
+    assert await operator_factors.reset_factors(Operator(app.store), alice.email) == "reset"
+    app.clock.move(seconds=1)
+    again = await set_up_app(app, alice)
+    alice.client.cookies.clear()
+    assert await attempt(alice, again.code(), "203.0.113.7") == 303

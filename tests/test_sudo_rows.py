@@ -3,7 +3,7 @@ then the form is sent once.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 import httpx
@@ -65,6 +65,7 @@ API_FORMS = {
     "api-roles": FORMS["admin-roles"],
     "api-role": FORMS["admin-role-edit"],
 }
+API_DELETIONS = {"api-role": FORMS["admin-role-delete"]}
 SUDO_ROWS = [route for route in routes if route.sudo]
 SUDO_PAGES = [route for route in SUDO_ROWS if route.sudo_page]
 PAGES_WITHOUT_FORM = {"admin-audit-export"}
@@ -140,6 +141,16 @@ FACTOR_FORMS: dict[str, tuple[str, Callable[[TestApp, Browser], Awaitable[Factor
     "account-authenticator-remove": ("factor.remove", fill_in_authenticator_removal),
     "account-recovery-codes": ("recovery.renew", fill_in_recovery_codes),
 }
+
+
+def api_rows() -> Iterator[tuple[AppRoute, str, Form]]:
+    """Yields each row of the API and its methods that need a confirmation, with the form."""
+    for route in routes:
+        if route.name not in API_FORMS:
+            continue
+        for method in sorted({*route.endpoints} - {"GET"}):
+            forms = API_DELETIONS if method == "DELETE" else {}
+            yield route, method, forms.get(route.name, API_FORMS[route.name])
 
 
 def by_name(names: dict[str, Form]) -> list[AppRoute]:
@@ -258,15 +269,16 @@ async def test_a_confirmed_form_is_sent_at_once(
 
 
 @pytest.mark.asvs("S30", "S104")
-@pytest.mark.parametrize("route", by_name(API_FORMS), ids=lambda route: route.name)
+@pytest.mark.parametrize(
+    ("route", "method", "form"),
+    [pytest.param(*row, id=f"{row[0].name}-{row[1]}") for row in api_rows()],
+)
 async def test_the_api_changes_nothing_before_a_confirmation(
-    app: TestApp, route: AppRoute, bobs_id: str
+    app: TestApp, route: AppRoute, method: str, form: Form, bobs_id: str
 ) -> None:
-    form = API_FORMS[route.name]
     ada = await caller_of(app, route)
     path = await path_of_row(app, route, form, bobs_id)
     app.clock.move(minutes=11)
-    method = next(method for method in route.endpoints if method != "GET")
     answer = await ada.request(method, path, form.fields)
     assert (answer.status_code, answer.headers["content-type"]) == (
         403,

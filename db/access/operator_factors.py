@@ -1,7 +1,7 @@
 """The actions of the operator on second steps: the reset of an account, and the change of keys."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from sqlalchemy import bindparam, func, select
 
@@ -13,10 +13,14 @@ from db.factors import rekey
 from db.factors.changes import delete_factors, has_usable_identity
 from db.factors.rekey import RekeyedBatch
 from db.mail.notices import post_factor_notice
+from db.rate_limits import limiter
+from db.rate_limits.limits import FACTOR_CHANGE, FACTOR_DAY, FACTOR_HOUR, FACTOR_TRIES
 from db.sessions.lifecycle import end_all_sessions
 from db.store import pick
 from db.tables import users
 from db.viewer import UNKNOWN_CLIENT, Operator
+
+RESET_LIMITS: Final = (FACTOR_CHANGE, FACTOR_TRIES, FACTOR_HOUR, FACTOR_DAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,8 @@ async def reset_factors(
         if not (has_way_in or store.outbox.is_enabled):
             return "last way in"
         await delete_factors(store, user_id)
+        # Otherwise the user could not add a second step again for a while.
+        await limiter.reset_buckets(store, *((limit, user_id) for limit in RESET_LIMITS))
         detail["ended"] = await end_all_sessions(store, user_id)
         if state.verified:
             await post_factor_notice(store, user_id, email, UNKNOWN_CLIENT, change="factors-reset")
