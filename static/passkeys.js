@@ -133,6 +133,8 @@ function prepare() {
   if (!form) pending?.controller.abort();
   if (isSupported) signalPasskeys();
   if (!form) return;
+  const creation = form.closest('[data-passkey-creation]');
+  if (creation) creation.hidden = false;
   $('button', form).hidden = !isSupported;
   if (!isSupported) say(form, form.dataset.unsupported);
   if (!isSupported || form.dataset.options === usedOptions) return;

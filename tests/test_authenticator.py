@@ -301,6 +301,9 @@ async def test_an_administrator_keeps_the_last_required_step(make_app: Callable)
     app = await make_app(REQUIRE_FACTOR="admins")
     ada = await app.admin()
     await set_up(app, ada)
+    page = read(await ada.get(PATH)).one(id="authenticator")
+    assert page.all("button", **{"class": "danger"}) == []
+    assert "Add another before you remove this one." in page.text
     answer = await ada.post(f"{PATH}/remove")
     assert (answer.status_code, await stored(app)) == (409, (1, 10, [(1,)]))
     assert "Administrators need a second step" in answer.text

@@ -227,8 +227,9 @@ async def test_a_lock_after_a_failed_second_step_keeps_the_second_steps(
     browser = await app.browser("Alice")
     await browser.get(f"/not-me/{mail.token.reveal()}")
     text = main_text(await browser.get("/not-me"))
-    assert "Someone knows the password of alice@example.com" in text
-    assert "removes the passkeys and the authenticator app that were added since our mail" in text
+    assert "Someone typed the correct password of alice@example.com" in text
+    assert "If it wasn't you, someone else knows the password." in text
+    assert "recovery codes that were added since our mail are removed" in text
     await lock(app, "second-step")
     assert await factors(app) == (0, 1, 10, True)
     assert await resets(app) == 0

@@ -66,7 +66,7 @@ async def test_a_passkey_without_backup_is_on_one_device(alice: Browser) -> None
     await add_passkey(alice, SoftAuthenticator(is_synced=False, aaguid=YUBIKEY))
     (item,) = await items(alice)
     assert item.one("h2").text == "YubiKey 5 NFC"
-    assert "On this device only" in item.text
+    assert "On one device only" in item.text
 
 
 async def test_an_unknown_authenticator_is_named_by_browser_and_system(alice: Browser) -> None:
@@ -406,6 +406,7 @@ async def test_the_last_way_into_an_account_is_kept(
     answer = await alice.post(await path_of_passkey(alice, "/remove"), **headers)
     assert answer.status_code == 409
     assert LAST_WAY_IN in answer.text
+    assert "Go to the security page" in answer.text
     assert await app.count("passkeys") == 1
     assert await alice.is_logged_in()
 
@@ -431,9 +432,20 @@ async def test_an_administrator_keeps_the_last_required_factor(make_app: Callabl
     app = await make_app(REQUIRE_FACTOR="admins")
     ada = await app.admin("Ada")
     await add_passkey(ada)
+    page = read(await ada.get(PAGE)).one(id="passkeys")
+    assert page.all("button", **{"class": "danger"}) == []
+    assert "Add another before you remove this one." in page.text
     answer = await ada.post(await path_of_passkey(ada, "/remove"))
     assert (answer.status_code, await app.count("passkeys")) == (409, 1)
+    assert (
+        read(answer)
+        .one("main")
+        .one("a", **{"href": "/account/security", "class": "button primary"})
+    )
     await add_passkey(ada)
+    assert (
+        len(read(await ada.get(PAGE)).one(id="passkeys").all("button", **{"class": "danger"})) == 2
+    )
     assert (await ada.post(await path_of_passkey(ada, "/remove"))).status_code == 303
 
 

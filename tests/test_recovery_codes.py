@@ -80,7 +80,13 @@ async def test_the_link_downloads_the_codes(app: TestApp, alice_with_app: Browse
     (link,) = form.all("a", download=True)
     start, _, text = link.attrs["href"].partition(",")
     assert start == "data:text/plain;charset=utf-8"
-    assert unquote(text).split() == codes_of(form)
+    title, *codes = unquote(text).splitlines()
+    assert re.fullmatch(
+        r"Recovery codes for alice@example\.com at http://\S+, \d+ \w+ 20\d\d\. Each works once\.",
+        title,
+    )
+    assert codes == ["", *codes_of(form)]
+    assert link.attrs["download"] == "latchkey-recovery-codes.txt"
 
 
 @BOTH_REQUEST_TYPES

@@ -115,7 +115,10 @@ async def test_the_page_has_the_forms_of_what_the_account_has(
     assert (code["autocomplete"], code["inputmode"]) == ("one-time-code", "numeric")
     fold = page.one("main").one("details")
     assert fold.one("summary").text == "Use a recovery code"
-    assert fold.one("form", id="recovery-form").one("input", name="recovery_code")
+    recovery = fold.one("form", id="recovery-form")
+    assert recovery.one("input", name="recovery_code")
+    assert "One of your ten codes, such as T7DN-69C2-…" in recovery.text
+    assert "No codes left? Ask an administrator of this site." in recovery.text
     assert page.all("form", id="passkey-form") == []
     remember = page.one("form", id="code-form").one("input", name="remember")
     assert "checked" not in remember.attrs
@@ -283,6 +286,20 @@ async def test_a_wrong_code_is_refused(
     ((target, actor),) = await app.rows("SELECT target_id, actor FROM audit WHERE event = 'factor'")
     ((user_id,),) = await app.rows("SELECT id FROM users")
     assert (target, actor) == (user_id, "anonymous")
+
+
+@pytest.mark.parametrize(
+    ("sent", "other"), [("recovery_code", "code-form"), ("code", "recovery-form")]
+)
+async def test_an_error_replaces_that_of_the_other_form(
+    claimant: Browser, factor: AuthenticatorApp, sent: str, other: str
+) -> None:
+    answer = read(await claimant.post_fragment("/login/factor", {sent: factor.wrong_code()}))
+    replacement = answer.one("hx-partial")
+    assert replacement.attrs["hx-target"] == f"#{other}"
+    assert replacement.one("form", id=other).all(id="error-summary") == []
+    assert len(answer.all(id="error-summary")) == 1
+    assert len(answer.all(autofocus=True)) == (2 if sent == "code" else 1)
 
 
 @pytest.mark.parametrize(
@@ -468,6 +485,8 @@ async def test_a_passkey_logs_in(app: TestApp, alice: Browser, passkey: SoftAuth
     assert app.statements - before == 2
     assert page.all("form", id="code-form") == []
     assert "hidden" in page.one("form", id="passkey-form").one("button").attrs
+    names = [field.attrs["name"] for field in page.one("main").all("input")]
+    assert names.index("remember") < names.index("credential")
     assert page.one("input", id="remember")
     fields = await passkey_fields(alice, passkey)
     before = app.statements

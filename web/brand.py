@@ -1,6 +1,7 @@
 """Contains the brand: the name, the drawings, the colors and the texts that users see."""
 
 import re
+import unicodedata
 from dataclasses import dataclass, field, fields, replace
 from typing import Final
 
@@ -213,6 +214,12 @@ class Brand:
         if isinstance(text, Message):
             return text.format(name=self.name) if "{name}" in text.template else text
         return text.replace("{name}", self.name)
+
+    @property
+    def file_name(self) -> str:
+        """Returns the start of the names of downloaded files: the name in lower-case ASCII."""
+        ascii_name = unicodedata.normalize("NFKD", self.name).encode("ascii", "ignore").decode()
+        return re.sub(r"[^a-z0-9]+", "-", ascii_name.lower()).strip("-") or "site"
 
     @property
     def stylesheet(self) -> str:

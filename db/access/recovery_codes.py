@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from db.access.passkeys import OWN_EMAIL
 from db.audit.log import viewer_actor
 from db.crypto.secret import Secret
 from db.errors import StateChanged
@@ -24,10 +25,11 @@ Problem = Literal["expired", "not saved"]
 class NewCodes:
     """Ten new codes, which do not count yet. `left` is how many old codes were not used.
 
-    `enrollment` is the value of the hidden field `enrolment`.
+    `email` is that of the account, and `enrollment` the value of the hidden field `enrolment`.
     """
 
     left: int
+    email: str
     enrollment: Secret[str] = field(repr=False)
     codes: Sequence[Secret[str]] = field(repr=False)
 
@@ -44,11 +46,12 @@ async def draw(sudo: Sudo[Viewer], *, enrollment: str = "") -> NewCodes | None:
     if not viewer.has_factor:
         return None
     left = await count_codes(viewer.store, viewer.id)
+    email = str(await viewer.store.value(OWN_EMAIL(user_id=viewer.id)))
     drawn = read_enrollment(sudo, enrollment)
     if drawn is not None and drawn.codes:
-        return NewCodes(left, Secret(enrollment), drawn.codes)
+        return NewCodes(left, email, Secret(enrollment), drawn.codes)
     new = draw_enrollment(sudo, with_codes=True)
-    return NewCodes(left, new.token, new.codes)
+    return NewCodes(left, email, new.token, new.codes)
 
 
 async def renew(sudo: Sudo[Viewer], *, enrollment: str, is_saved: bool) -> FactorChange | Problem:

@@ -221,7 +221,7 @@ async def _record_entries(claimant: Claimant, session: NewSession, method: Metho
 
 
 async def _record_failure(claimant: Claimant) -> None:
-    """Writes an audit entry, and tells the user at most once a day that someone knows the password.
+    """Writes an audit entry, and tells the user about the failure at most once a day.
 
     An email that is not confirmed may be that of someone else, who gets no mail.
     """

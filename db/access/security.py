@@ -132,6 +132,11 @@ def _of_user(expression: Any, table: Any) -> ScalarSelect[Any]:
     )
 
 
+COUNT_FACTORS: Final = Statement(
+    select(_of_user(func.count(), passkeys) + _of_user(func.count(), totp)).where(
+        users.c.id == bindparam("user_id")
+    )
+)
 _COLUMNS: Final[Mapping[str, Any]] = {
     "has_password": users.c.password_hash != LOCKED_HASH,
     "passkey_count": _of_user(func.count(), passkeys),
@@ -195,6 +200,16 @@ async def list_passkeys(viewer: Viewer, state: SecurityState) -> list[OwnPasskey
     if not state.passkey_count:
         return []
     return await viewer.store.all(PASSKEYS(user_id=viewer.id))
+
+
+async def must_keep_factor(viewer: Viewer) -> bool:
+    """Returns whether the viewer has one second step, and REQUIRE_FACTOR forbids its removal.
+
+    Queries only for an administrator who needs a second step.
+    """
+    if viewer.role != "admin" or not viewer.store.factors.requires_admin_factor:
+        return False
+    return bool(await viewer.store.value(COUNT_FACTORS(user_id=viewer.id)) == 1)
 
 
 def renewal_start(viewer: Viewer) -> datetime | None:

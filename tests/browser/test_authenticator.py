@@ -33,7 +33,7 @@ def test_a_phone_scans_the_qr_code_and_its_code_is_accepted(
     assert key_of(uri) == key
     page.fill("#code", current_code(uri))
     page.click("#totp-form button.primary")
-    expect(page.locator("#saved-message")).to_contain_text("Save the codes first")
+    expect(page.locator("#saved-message")).to_contain_text("Save the codes, then tick this box.")
     assert scan_qr_code(page) == uri  # The app that has scanned it keeps working.
     page.check("#saved")
     page.fill("#code", current_code(uri))
@@ -59,5 +59,5 @@ def test_the_codes_are_downloaded_as_a_file(alice: BrowserUser) -> None:
     codes = page.locator("[data-code]").all_inner_texts()
     with page.expect_download() as download:
         page.click("a[download]")
-    assert download.value.suggested_filename == "recovery-codes.txt"
-    assert download.value.path().read_text().split() == codes
+    assert download.value.suggested_filename == "latchkey-recovery-codes.txt"
+    assert download.value.path().read_text().splitlines()[2:] == codes

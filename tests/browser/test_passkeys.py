@@ -62,7 +62,7 @@ def test_no_passkey_is_created_before_the_codes_are_saved(
     page.goto(PAGE)
     codes = page.locator("[data-code]").all_inner_texts()
     page.click(BUTTON)
-    expect(page.locator("#saved-message")).to_contain_text("Save the codes first")
+    expect(page.locator("#saved-message")).to_contain_text("Save the codes, then tick this box.")
     assert authenticator.credentials() == []
     assert page.locator("[data-code]").all_inner_texts() == codes
     page.check("#saved")
@@ -218,6 +218,18 @@ def test_the_log_in_page_without_javascript(open_page: Callable[..., Page]) -> N
     # Playwright turns scripts off without telling the parser, which then shows no <noscript>.
     sentence = "Passkeys need JavaScript. Log in with your password instead."
     assert sentence in page.locator("noscript").inner_html()
+
+
+def test_the_page_without_javascript_shows_no_codes(
+    make_user: Callable[..., BrowserUser],
+) -> None:
+    alice = make_user("Alice", java_script_enabled=False)
+    alice.sign_up()
+    page = alice.page
+    page.goto(PAGE)
+    expect(page.locator("[data-code]").first).to_be_hidden()
+    expect(page.locator("#passkey-form")).to_be_hidden()
+    assert "Passkeys need JavaScript." in page.locator("noscript").inner_html()
 
 
 def test_an_ip_address_gives_a_plain_message(

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import authenticator
+from db.access.security import must_keep_factor
 from db.errors import RateLimited, Refused, Unavailable
 from db.messages import Message
 from db.sessions.sudo import Sudo
@@ -13,7 +14,7 @@ from db.viewer import Viewer
 from web.forms.form import Form, read_fields
 from web.forms.schemas import AuthenticatorSetUp
 from web.http.sudo import verify_sudo
-from web.rendering.factor_changes import NOT_SAVED, TOO_MANY, redirect_after_change
+from web.rendering.factor_changes import NOT_SAVED, TOO_MANY, codes_context, redirect_after_change
 from web.rendering.flash_messages import pop_flash
 from web.rendering.form_errors import BUSY, apply_error
 from web.rendering.qr_code import draw_qr_code
@@ -94,13 +95,14 @@ async def _context(
         "now": now(request),
         "flash": "",
         "form": form,
+        "must_keep_factor": await must_keep_factor(sudo.viewer),
         "created_at": new.state.created_at,
         "last_used_at": new.state.last_used_at,
         "enrolment": new.enrollment.reveal(),
         "key": _group(new.key.reveal()),
         "uri": new.uri.reveal(),
         "qr_code": await draw_qr_code(new.uri),
-        "codes": [code.reveal() for code in new.codes],
+        **codes_context(request, new.state.email, [code.reveal() for code in new.codes]),
     }
 
 

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from db.access import passkeys
 from db.access.passkeys import Problem
+from db.access.security import must_keep_factor
 from db.errors import RateLimited, Refused, Unavailable
 from db.factors.changes import FactorChange
 from db.messages import Message
@@ -17,7 +18,7 @@ from web.forms.form import Form, read_fields
 from web.forms.schemas import NewPasskey, PasskeyRename
 from web.http.session import set_session_cookie, verify_session
 from web.http.sudo import verify_new_session, verify_sudo
-from web.rendering.factor_changes import NOT_SAVED, TOO_MANY
+from web.rendering.factor_changes import NOT_SAVED, TOO_MANY, codes_context
 from web.rendering.flash_messages import confirm, pop_flash, set_flash
 from web.rendering.form_errors import BUSY, apply_error
 from web.rendering.passkey_forms import make_passkey_form
@@ -179,13 +180,14 @@ async def _context(
     action = url_path(request, "account-passkeys")
     passkey = make_passkey_form(request, ceremony, action=action, label=Message("Add a passkey"))
     enrollment = await passkeys.draw_enrollment(sudo) if passkey else None
+    codes = [code.reveal() for code in enrollment.codes] if enrollment else []
     return context | {
         "passkey": passkey,
         "is_full": len(context["passkeys"]) >= passkeys.MAX_PASSKEYS_PER_USER,
         "form": form or Form.blank(NewPasskey),
         "is_first": not sudo.viewer.has_factor,
-        "codes": [code.reveal() for code in enrollment.codes] if enrollment else (),
         "enrolment": enrollment.token.reveal() if enrollment else "",
+        **codes_context(request, context["owner"].email, codes),
     }
 
 
@@ -196,6 +198,7 @@ async def _list_context(request: Request, viewer: Viewer) -> dict[str, Any]:
         "passkeys": await passkeys.list_passkeys(viewer),
         "owner": await passkeys.get_owner(viewer),
         "rp_id": app_state(request.scope).settings.factors.rp_id,
+        "must_keep_factor": await must_keep_factor(viewer),
         "rename": Form.blank(PasskeyRename),
         "renamed": "",
     }

@@ -13,10 +13,10 @@ from db.viewer import Viewer
 from web.forms.form import Form, read_fields
 from web.forms.schemas import RecoveryCodes
 from web.http.sudo import verify_sudo
-from web.rendering.factor_changes import NOT_SAVED, TOO_MANY, redirect_after_change
+from web.rendering.factor_changes import NOT_SAVED, TOO_MANY, codes_context, redirect_after_change
 from web.rendering.flash_messages import pop_flash
 from web.rendering.form_errors import BUSY, apply_error
-from web.rendering.responses import page, refused_form, url_path
+from web.rendering.responses import now, page, refused_form, url_path
 
 TITLE: Final = Message("Recovery codes")
 EXPIRED: Final = Message(
@@ -31,7 +31,8 @@ async def show(request: Request) -> Response:
     new = await recovery_codes.draw(sudo)
     if new is None:
         return RedirectResponse(url_path(request, "account-security"), 303)
-    context = _context(sudo.viewer, new, Form.blank(RecoveryCodes)) | {"flash": pop_flash(request)}
+    context = _context(request, sudo.viewer, new, Form.blank(RecoveryCodes))
+    context["flash"] = pop_flash(request)
     return page(request, "recovery_codes/page.html", TITLE, layout="app", **context)
 
 
@@ -68,16 +69,19 @@ async def submit(request: Request) -> Response:
         status=status[0],
         retry_after=status[1],
         layout="app",
-        **_context(sudo.viewer, new, form),
+        **_context(request, sudo.viewer, new, form),
     )
 
 
-def _context(viewer: Viewer, new: NewCodes, form: Form[RecoveryCodes]) -> dict[str, Any]:
+def _context(
+    request: Request, viewer: Viewer, new: NewCodes, form: Form[RecoveryCodes]
+) -> dict[str, Any]:
     return {
         "me": viewer.me,
         "flash": "",
         "form": form,
         "left": new.left,
         "enrolment": new.enrollment.reveal(),
-        "codes": [code.reveal() for code in new.codes],
+        "now": now(request),
+        **codes_context(request, new.email, [code.reveal() for code in new.codes]),
     }

@@ -148,6 +148,12 @@ async def _respond_with_errors(
         context[name] = replace(context[name], message=form.message)
     elif name != "passkey":
         context[name] = form
+    # An error that an earlier response has added to another form must not stay on the page.
+    other_forms = {f"{other}-form": FRAGMENTS[other] for other in FRAGMENTS if other != name}
+    if not claimant.has_authenticator:
+        other_forms.pop("code-form", None)
+    if context["passkey"] is None:
+        other_forms.pop("passkey-form", None)
     return refused_form(
         request,
         "second_step/page.html",
@@ -156,5 +162,6 @@ async def _respond_with_errors(
         fragment=FRAGMENTS[name],
         status=status,
         retry_after=retry_after,
+        other_forms=other_forms,
         **context,
     )

@@ -50,7 +50,7 @@ SUBJECTS: Final[Mapping[str, str]] = {
     "password": Message("Your password was changed"),
     "token": Message("New access token for your account"),
     "factor": Message("The ways to log in to your account changed"),
-    "second-step": Message("Someone knows your password"),
+    "second-step": Message("A log-in to your account stopped at the second step"),
     "locked": Message("Your account is locked"),
     "guesses": Message("Someone keeps guessing your password"),
     "invite": Message("Accept your invitation"),

@@ -19,6 +19,7 @@ from web.state import app_state, request_state
 
 FRONT_PAGE: Final = Message("Go to the front page")
 TRY_AGAIN: Final = Message("Try again")
+TO_SECURITY_PAGE: Final = Message("Go to the security page")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +158,15 @@ LAST_WAY_IN_TEXT: Final = ErrorText(
     Message("This is the last way into your account"),
     (Message("Set a password or add a passkey first."),),
     "lid",
+    TO_SECURITY_PAGE,
+    "account-security",
 )
 LAST_FACTOR_TEXT: Final = ErrorText(
     Message("Administrators need a second step"),
     (Message("Add another before you remove this one."),),
     "lid",
+    TO_SECURITY_PAGE,
+    "account-security",
 )
 
 

@@ -6,6 +6,7 @@ The responses are pages, changed fragments, refused forms and redirects.
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 from markupsafe import escape
@@ -42,6 +43,7 @@ VARY: Final = "HX-Request, HX-History-Restore-Request, Accept-Language, Cookie"
 HEADERS_OF_BODY_AND_PAGE: Final = (
     *(b"content-type", b"content-length", b"transfer-encoding", b"referer", b"document-viewer"),
 )
+NO_FORMS: Final[Mapping[str, str]] = MappingProxyType({})
 ERROR_TITLE: Final = Message("Error: {title}")
 
 
@@ -150,25 +152,33 @@ def refused_form(
     fragment: str,
     status: int = 422,
     retry_after: int | None = None,
+    other_forms: Mapping[str, str] = NO_FORMS,
     **options: Any,
 ) -> Response:
     """Returns a refused form with its typed values: the fragment for htmx, otherwise the page.
 
     With any status except 422, the form's `hx-status` prevents the main swap. The fragment is then
-    sent in an `<hx-partial>` that has its own target.
+    sent in an `<hx-partial>` that has its own target. `other_forms` are the fragments of further
+    forms that htmx replaces, by their id.
     """
     title = ERROR_TITLE.format(title=title)
     if not is_htmx(request):
         response = page(request, partial, title, http_status=status, **options)
     else:
-        form = _render(request, fragment, {"me": None} | options)
+        context = {"me": None} | options
+        form = _render(request, fragment, context)
         if status != 422:
-            open_tag = f'<hx-partial hx-target="#{form_id}" hx-swap="outerMorph">'
-            form = f"{open_tag}{form}</hx-partial>"
-        response = _html(request, _title(request, title) + form, status)
+            form = _partial(form_id, form)
+        others = [_partial(id, _render(request, other_forms[id], context)) for id in other_forms]
+        response = _html(request, "".join((_title(request, title), form, *others)), status)
     if retry_after is not None:
         response.headers["Retry-After"] = str(retry_after)
     return response
+
+
+def _partial(target_id: str, fragment: str) -> str:
+    """Returns the fragment in an element that makes htmx replace the element with this id."""
+    return f'<hx-partial hx-target="#{target_id}" hx-swap="outerMorph">{fragment}</hx-partial>'
 
 
 def replaced_page(request: Request, partial: str, title: str, **options: Any) -> Response:
