@@ -15,9 +15,10 @@ class Asserted:
     """An identity that a provider asserted, and whose assertion was verified.
 
     Only `db.providers` creates one. `issuer` and `subject` are the identity; everything else only
-    describes it. `email` and `name` are what the provider sent, not validated as form fields, and
-    empty if it sent none. `has_trusted_email` is true if the provider verified the email and its
-    word counts. `authenticated_at` is the claim `auth_time` in seconds since 1970, None if absent.
+    describes it. `email` is canonical, and `name` is what the provider sent, not validated as a
+    form field. Both are empty if it sent none. `has_trusted_email` is true if the provider verified
+    the email and its word counts. `authenticated_at` is the claim `auth_time` in seconds since
+    1970, None if absent.
     """
 
     provider: str

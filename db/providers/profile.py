@@ -4,9 +4,11 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from db.emails import canonical_email
 from db.providers.provider import Provider
 
 MAX_CHARS: Final = 320
+MAX_EMAIL_CHARS: Final = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets.
 
 
 def read_email(provider: Provider, profile: Mapping[str, Any]) -> tuple[str, bool]:
@@ -15,11 +17,11 @@ def read_email(provider: Provider, profile: Mapping[str, Any]) -> tuple[str, boo
     Only `true` counts. Apple also sends the text "true". Google's word counts for Gmail and for
     the domains of its customers, which have the claim `hd`; other emails may have changed hands.
     """
-    email, verified = _text(profile.get("email")), profile.get("email_verified")
+    email, verified = _email(profile.get("email")), profile.get("email_verified")
     is_verified = verified is True or (provider.apple_key is not None and verified == "true")
     if provider.requires_hosted_domain:
         is_hosted = bool(_text(profile.get("hd")))
-        is_verified = is_verified and (is_hosted or email.lower().endswith("@gmail.com"))
+        is_verified = is_verified and (is_hosted or email.endswith("@gmail.com"))
     return email, is_verified and bool(email)
 
 
@@ -28,7 +30,7 @@ def find_primary_email(emails: object) -> str:
     for entry in emails if isinstance(emails, list) else ():
         is_primary = isinstance(entry, dict) and entry.get("primary") is True
         if is_primary and entry.get("verified") is True:
-            return _text(entry.get("email"))
+            return _email(entry.get("email"))
     return ""
 
 
@@ -48,6 +50,18 @@ def _of(user: str) -> str:
 
 def _joined(source: Mapping[str, Any], *keys: str) -> str:
     return " ".join(part for key in keys if (part := _text(source.get(key))))
+
+
+def _email(value: object) -> str:
+    """Returns the canonical email; nothing for one that is not valid or not ASCII.
+
+    The normalization turns some other characters into ASCII, such as the Kelvin sign into a K. The
+    provider has then verified another email than the canonical one.
+    """
+    email = _text(value)
+    if len(email) > MAX_EMAIL_CHARS or not email.isascii():
+        return ""
+    return canonical_email(email) or ""
 
 
 def _text(value: object) -> str:

@@ -276,6 +276,21 @@ async def test_only_true_counts_as_verified(lying, clock, verified, is_trusted):
     assert (await log_in(client, lying)).has_trusted_email is is_trusted
 
 
+@pytest.mark.asvs("S21")
+@pytest.mark.parametrize(
+    ("email", "expected"),
+    [
+        ("Alice@Example.COM", ("alice@example.com", True)),
+        ("vi\u212atim@example.com", ("", False)),  # NFC turns the Kelvin sign into a K.
+        ("no email", ("", False)),
+    ],
+)
+async def test_an_email_is_canonical_or_left_out(lying, clock, email, expected):
+    lying.user |= {"email": email, "email_verified": True}
+    found = await log_in(ProviderClient(provider_of(lying, trusts_email=True), clock), lying)
+    assert (found.email, found.has_trusted_email) == expected
+
+
 async def test_the_email_is_fetched_if_the_id_token_has_none(lying, clock):
     lying.claims_in_id_token = False
     lying.user |= {"email": "alice@example.com", "email_verified": True}
