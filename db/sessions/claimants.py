@@ -185,7 +185,7 @@ async def get_claimant(store: "Store", cookie: Secret[str] | None, client: Clien
         claimed_at,
         str(claim["next"]),
         bool(claim["remembered"]),
-        str(claim["first_step"]),
+        str(claim.get("first_step", "password")),  # Claims before schema 0008 lack it.
         client,
         _ISSUED,
     )
