@@ -53,8 +53,19 @@ async def test_without_a_confirmed_email_there_is_no_session(strict, lying):
     assert answer.headers["location"] == "/login?new=1"
     assert not await browser.is_logged_in()
     answer = await come_back(browser, lying)
-    assert answer.headers["location"] == "/login?trouble=closed&with=work"
+    assert answer.headers["location"] == "/signup/with/work"
     assert "session" not in set_cookie_of(answer)
+
+
+async def test_a_user_who_typed_a_wrong_email_signs_up_again(strict, lying):
+    browser = await strict.browser("Alice")
+    await sign_up(browser, lying, email="wrong@example.com")
+    answer = await sign_up(browser, lying)
+    assert answer.headers["location"] == "/login?new=1"
+    await open_link(browser, await receive(strict, "verify", browser.email))
+    assert (await come_back(browser, lying)).headers["location"] == "/dashboard"
+    query = "SELECT email FROM users JOIN identities ON users.id = identities.user_id"
+    assert await strict.rows(query) == [(browser.email,)]
 
 
 async def test_the_link_of_the_mail_confirms_the_email_at_the_log_in(strict, lying):
@@ -77,7 +88,7 @@ async def test_the_link_of_another_account_confirms_nothing(strict, lying):
     await sign_up(browser, lying)
     await open_link(browser, message)
     answer = await come_back(browser, lying)
-    assert answer.headers["location"] == "/login?trouble=closed&with=work"
+    assert answer.headers["location"] == "/signup/with/work"
     assert await strict.count("users WHERE verified_at IS NOT NULL") == 0
 
 
@@ -97,6 +108,17 @@ async def test_a_private_sign_up_does_not_show_that_an_email_is_taken(private, l
     kinds = {(mail.message_type, mail.recipient) for mail in await deliver(private)}
     assert ("exists", "alice@example.com") in kinds
     assert ("verify", "grace@example.com") in kinds
+
+
+@pytest.mark.asvs("S52")
+@pytest.mark.parametrize("email", ["alice@example.com", "free@example.com"])
+async def test_after_a_private_sign_up_the_identity_answers_alike(private, lying, email):
+    await private.create("Alice")
+    browser = await private.browser("Grace", email)
+    await sign_up(browser, lying)
+    answer = await sign_up(browser, lying, email="other@example.com")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login?new=1")
+    assert not await browser.is_logged_in()
 
 
 @pytest.mark.asvs("S52")

@@ -260,6 +260,35 @@ async def test_an_untrusted_email_takes_over_nothing(app, alice, lying):
     assert await alice.is_logged_in()
 
 
+async def test_another_email_can_be_typed_after_one_that_is_taken(app, alice, lying):
+    browser = await app.browser("Charlie")
+    answer = await sign_up(browser, lying, email="alice@example.com")
+    assert answer.status_code == 422
+    typed = {"name": "Charlie", "email": "charlie@example.com"}
+    done = await browser.post("/signup/with/work", typed)
+    assert done.headers["location"] == "/dashboard"
+
+
+@pytest.mark.asvs("S21", "S24")
+async def test_a_trusted_email_in_capitals_finds_its_account(make_app, lying):
+    app = await make_app(WORK_TRUST_EMAIL="yes")
+    attacker = await app.sign_up_user("Alice")
+    lying.user |= {"email": "Alice@Example.COM", "email_verified": True}
+    user = await app.browser("Alice")
+    await come_back(user, lying)
+    await user.post("/signup/with/work", {"mine": "on"})
+    assert await user.is_logged_in()
+    assert not await attacker.is_logged_in()
+    assert await app.rows("SELECT email FROM users") == [("alice@example.com",)]
+
+
+async def test_a_trusted_email_is_stored_as_forms_store_it(make_app, lying):
+    app = await make_app(WORK_TRUST_EMAIL="yes")
+    lying.user |= {"email": "Alice@Example.COM", "email_verified": True}
+    await sign_up(await app.browser("Alice"), lying)
+    assert await app.rows("SELECT email FROM users") == [("alice@example.com",)]
+
+
 async def test_two_sign_ups_with_one_identity_create_one_account(app, anonymous, lying):
     await come_back(anonymous, lying)
     typed = {"name": "Alice", "email": "alice@example.com"}

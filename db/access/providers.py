@@ -112,7 +112,7 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class UnknownIdentity:
-    """No account has the identity.
+    """The identity opens no account: none has it, or its account must confirm its email first.
 
     `email_owner` describes the account that has the identity's trusted email: `none`, `confirmed`,
     or `unconfirmed` if its user has never confirmed the email.
@@ -145,6 +145,10 @@ class _EmailUser:
 
 class _RolledBack(Exception):
     """Rolls the transaction back, because the account has changed or another request was first."""
+
+
+class _EmailTaken(Exception):
+    """Rolls the transaction back, so that the user can use the identity with another email."""
 
 
 IDENTITY_USER = Statement(
@@ -193,6 +197,14 @@ INSERT_IDENTITY = Statement(
         | {"created_at": _now, "last_used_at": _now}
     )
     .on_conflict_do_nothing()
+    .returning(identities.c.id)
+)
+MOVE_IDENTITY = Statement(
+    update(identities)
+    .where(
+        identities.c.id == bindparam("identity_id"), identities.c.user_id == bindparam("old_user")
+    )
+    .values(user_id=bindparam("new_user"), created_at=_now, last_used_at=_now)
     .returning(identities.c.id)
 )
 # An account whose email nobody has confirmed. What was set up with it goes: see `_take_over`.
@@ -384,9 +396,12 @@ async def sign_up(
                 has_random_slug=is_private,
                 browser_language=client.language,
             )
+            if user_id is None and not needs_mail:
+                raise _EmailTaken
             if user_id is None:
-                return await _record_taken(store, email, client, needs_mail=needs_mail)
-            if not await insert_identity(store, user_id, asserted):
+                return await _record_taken(store, email, client, needs_mail=True)
+            is_inserted = await insert_identity(store, user_id, asserted)
+            if not is_inserted and not await _move_identity(store, user_id, asserted):
                 raise _RolledBack
             if not is_trusted:
                 await post_verification(store, user_id, email, is_first=True)
@@ -405,8 +420,12 @@ async def sign_up(
         async with store.transaction():
             await audit_log.record(store, "signup", anonymous_actor(client), outcome="refused")
         return "mail"
+    except _EmailTaken:
+        async with store.transaction():
+            return await _record_taken(store, email, client, needs_mail=False)
     except _RolledBack:
-        return await _log_in_to_winner(store, asserted, client)
+        result = await _log_in_to_winner(store, asserted, client)
+        return "mail" if needs_mail and isinstance(result, Failed) else result
 
 
 async def take_over(
@@ -453,7 +472,7 @@ async def take_over(
 async def find_email_owner(
     store: Store, asserted: Asserted
 ) -> Literal["none", "confirmed", "unconfirmed"]:
-    """Returns which account has the email of the identity, if the email is trusted.
+    """Returns whether an account has the email of the identity, if the email is trusted.
 
     That shows nothing to an attacker, since a trusted email belongs to the user of the identity.
     """
@@ -482,6 +501,23 @@ async def insert_identity(store: Store, user_id: str, asserted: Asserted) -> boo
         )
     )
     return inserted is not None
+
+
+async def _move_identity(store: Store, user_id: str, asserted: Asserted) -> bool:
+    """Connects the identity to a new account instead of one that must confirm its email first.
+
+    The user may have typed a wrong email there, and cannot log in to that account. Returns False if
+    the identity opens its account.
+    """
+    old: _IdentityUser | None = await store.one(
+        IDENTITY_USER(issuer=asserted.issuer, subject=asserted.subject)
+    )
+    if old is None or old.verified or old.disabled or not store.outbox.requires_verification:
+        return False
+    moved = MOVE_IDENTITY(
+        identity_id=old.identity_id, old_user=old.user_id, new_user=user_id, now=store.now()
+    )
+    return await store.value(moved) is not None
 
 
 def keep_identity(store: Store, asserted: Asserted) -> NewCookie:
@@ -542,7 +578,8 @@ async def _log_in(
         return Failed("closed")
     verifies = not user.verified and await _belongs_to(store, verify_token, user.user_id)
     if store.outbox.requires_verification and not (user.verified or verifies):
-        return Failed("closed")
+        # Another answer would show that the email typed at the sign-up belonged to no account.
+        return UnknownIdentity(asserted, await find_email_owner(store, asserted))
     if needs_second_step(
         store,
         client,
@@ -680,7 +717,7 @@ async def _begin_creation(store: Store) -> AsyncIterator[None]:
     try:
         async with store.transaction():
             yield
-    except (AppError, _RolledBack):
+    except (AppError, _EmailTaken, _RolledBack):
         raise
     except Exception as error:
         raise AccountNotCreated from error
