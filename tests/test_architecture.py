@@ -77,6 +77,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     # specific entry counts.
     "db.errors": (),
     "db.clock": (),
+    "db.emails": (),
     "db.ip_addresses": (),
     "db.messages": (),
     "db.device_names": (),
@@ -84,7 +85,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.role_names": (),
     "db.scopes": (),
     "db.factor_settings": (),
-    "db.providers": ("db.crypto.secret", "db.errors", "db.ip_addresses"),
+    "db.providers": ("db.crypto.secret", "db.emails", "db.errors", "db.ip_addresses"),
     "db.providers.flows": ("db.crypto.encrypted_tokens", "db.crypto.secret"),
     "db.providers.asserted": ("db.crypto.encrypted_tokens", "db.crypto.secret"),
     "db.used_tokens": STORE,
@@ -183,7 +184,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     # Apart from `web.observability.suppression`, for the type checker only.
     "web.state": ("db.crypto.secret", "db.store", "db.viewer", "web"),
     "web.observability": ("db.access.outbox.QueueFigures", "db.crypto.secret", "db.errors"),
-    "web.forms": ("db.crypto.secret", "db.role_names"),
+    "web.forms": ("db.crypto.secret", "db.emails", "db.role_names"),
     "web.http": (
         *(
             "db.access.audit",
