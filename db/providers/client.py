@@ -63,7 +63,8 @@ class ProviderClient:
     """Requests to one provider. One process has one client for each provider.
 
     All requests of a callback have one deadline, and at most ten callbacks run at once. After a
-    failure, every request to the same URL fails for ten seconds without being sent.
+    failure that no single user can cause, every request to the same URL fails for ten seconds
+    without being sent.
     """
 
     def __init__(
@@ -156,17 +157,27 @@ class ProviderClient:
             self._running -= 1
 
     @asynccontextmanager
-    async def _request_to(self, url: str) -> AsyncIterator[None]:
-        """Turns the failure of a request into ProviderUnavailable, and remembers it for its URL."""
+    async def _request_to(self, url: str, *, is_of_user: bool) -> AsyncIterator[None]:
+        """Turns the failure of a request into ProviderUnavailable, and remembers it for its URL.
+
+        With `is_of_user`, the request contains the code or the token of one user. A response that
+        cannot be used is then not remembered: one user could otherwise stop the log-ins of all.
+        """
         failed_at = self._failed_at.pop(url, None)
         if failed_at and self._now() - failed_at < FAILURE_IS_REMEMBERED_FOR:
             self._failed_at[url] = failed_at
             raise ProviderUnavailable("failed_before")
         try:
             yield
-        except (ProviderUnavailable, asyncio.CancelledError):  # The deadline cancels the request.
+        except asyncio.CancelledError:  # The deadline cancels the request.
             self._failed_at[url] = self._now()
             raise
+        except ProviderUnavailable:
+            if not is_of_user:
+                self._failed_at[url] = self._now()
+            raise
+        except httpx2.HTTPStatusError as error:  # Authlib raises it at the token endpoint.
+            raise ProviderUnavailable(f"status_{error.response.status_code}") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError):
             self._failed_at[url] = self._now()
             raise ProviderUnavailable("unreachable") from None
@@ -186,7 +197,8 @@ class ProviderClient:
         headers = {"Accept": "application/json"}
         if access_token:
             headers["Authorization"] = f"Bearer {access_token}"
-        async with self._request_to(url), self._open() as client:
+        is_of_user = bool(access_token)
+        async with self._request_to(url, is_of_user=is_of_user), self._open() as client:
             response = await client.request("GET", url, withhold_token=True, headers=headers)
             if response.status_code != 200:
                 raise ProviderUnavailable(f"status_{response.status_code}")
@@ -223,7 +235,8 @@ class ProviderClient:
     async def _exchange_code(self, metadata: Metadata, code: str, verifier: Secret[str]) -> _Tokens:
         """Returns the tokens for a code. Raises ProviderRefused and ProviderUnavailable."""
         url = metadata.token_endpoint
-        async with self._request_to(url), self._open(metadata.auth_method) as client:
+        auth_method = metadata.auth_method
+        async with self._request_to(url, is_of_user=True), self._open(auth_method) as client:
             try:
                 response = await client.fetch_token(
                     url,

@@ -586,6 +586,16 @@ async def test_a_failure_is_remembered_for_ten_seconds(client, lying, clock):
     assert (await log_in(client, lying)).subject == "user-1"
 
 
+@pytest.mark.parametrize(("path", "status"), [("/token", 500), ("/userinfo", 403)])
+async def test_an_error_that_one_user_may_cause_is_not_remembered(client, lying, path, status):
+    lying.claims_in_id_token = False
+    lying.answers[path] = JSONResponse({}, status)
+    with pytest.raises(ProviderUnavailable):
+        await log_in(client, lying)
+    lying.answers.clear()
+    assert (await log_in(client, lying)).subject == "user-1"
+
+
 async def test_a_stopped_provider_is_unavailable(lying, clock):
     stopped = provider_of(lying)
     stopped = replace(
