@@ -55,6 +55,14 @@ async def test_a_user_connects_an_identity_and_logs_in_with_it(app, alice, lying
     assert await app.count("users") == 1
 
 
+async def test_a_log_out_forgets_the_identity_that_waits(alice, lying):
+    """The next user of the browser must not create an account that it opens."""
+    await prepare(alice, lying)
+    await alice.post("/logout")
+    answer = await alice.get("/signup/with/work")
+    assert answer.headers["location"] == "/login?trouble=expired&with=work"
+
+
 async def test_connecting_ends_the_other_sessions(app, alice, alices_phone, lying):
     await connect(alice, lying)
     assert await alice.is_logged_in()

@@ -12,6 +12,7 @@ from web.forms.schemas import LogIn
 from web.http.claim import has_claim
 from web.http.client_info import get_client_info
 from web.http.link_cookie import delete_link_cookie, read_link_cookie
+from web.http.provider_cookies import delete_identity
 from web.http.redirects import carried_page, default_page, safe_page
 from web.http.remember import read_choice
 from web.http.session import end_current_session, read_claims
@@ -105,11 +106,13 @@ async def submit(request: Request) -> Response:
 async def log_out(request: Request) -> Response:
     """Deletes the cookie and ends the session in the database, so no copy of the cookie works.
 
-    Also ends a log-in that waits for its second step.
+    Also ends a log-in that waits for its second step, and deletes an identity of a provider that
+    waits for its user's decision.
     """
     # The form has no fields. This call refuses other content types with status 415.
     await read_fields(request)
     await end_current_session(request)
+    delete_identity(request)
     # A user who starts a log-in again was not logged in.
     if read_claims(request.scope) is not None or not has_claim(request.scope):
         set_flash(request, "logged-out")
