@@ -127,6 +127,28 @@ class NoClaim(AppError):
     """No log-in waits for its second step: it took too long, or the account has changed."""
 
 
+class ProviderRefused(AppError):
+    """An identity provider refused the log-in, or its answer was not valid.
+
+    `code` says why, in a few words that contain no value of the answer.
+    """
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class ProviderUnavailable(AppError):
+    """An identity provider did not answer in time, or not with the documents that it must have.
+
+    `code` says why.
+    """
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 class RoleInUse(AppError):
     """A user or an invitation has the role, so it was not deleted."""
 

@@ -29,6 +29,8 @@ from db.engine.statement import Bound
 from db.factor_settings import FactorSettings
 from db.mail.state import OutboxState
 from db.product import ProductData
+from db.providers.provider import Provider
+from db.providers.providers import Providers
 from db.rate_limits.limits import RateLimit
 from db.rate_limits.recent import LimiterState, Mode
 from db.sessions.lifetimes import SessionLifetimes
@@ -66,6 +68,7 @@ class Store:
     # Returns n random bytes as URL-safe text.
     token: Callable[[int], str] = field(default=secrets.token_urlsafe)
     write_check: WriteCheck = field(default_factory=WriteCheck)
+    providers: Providers = field(default_factory=lambda: Providers((), utc_now))
     outbox: OutboxState = field(default_factory=OutboxState)
     product: ProductData = field(default_factory=ProductData)
     lifetimes: SessionLifetimes = field(default_factory=SessionLifetimes)
@@ -138,6 +141,7 @@ def make_store(
     product: ProductData | None = None,
     lifetimes: SessionLifetimes | None = None,
     factors: FactorSettings | None = None,
+    providers: Sequence[Provider] = (),
     now: Callable[[], datetime] = utc_now,
 ) -> Store:
     """Returns a store for the database at this URL; the database is not connected yet.
@@ -146,7 +150,8 @@ def make_store(
     of the store. `changed_limits` replace the limits of the same names. `breached_passwords` is the
     URL of the breached-password service; without one, passwords are not looked up. `outbox` says
     whether mails are sent; by default none are. `product` is the data part of a product,
-    `lifetimes` are those of sessions, and `factors` the settings of second steps and passkeys.
+    `lifetimes` are those of sessions, `factors` the settings of second steps and passkeys,
+    and `providers` the identity providers to log in with.
     """
     now = monotonic_clock(now)
     device_secrets = [derive_key(secret, "device cookie") for secret in secrets]
@@ -170,4 +175,5 @@ def make_store(
         product=product or ProductData(),
         lifetimes=lifetimes or SessionLifetimes(),
         factors=factors or FactorSettings(),
+        providers=Providers(providers, now),
     )

@@ -19,12 +19,13 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    UniqueConstraint,
     bindparam,
     false,
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-SCHEMA: Final = "0007"  # The newest revision of db/migrations, which this code requires.
+SCHEMA: Final = "0008"  # The newest revision of db/migrations, which this code requires.
 
 
 class Instant(TypeDecorator[datetime]):
@@ -310,6 +311,22 @@ recovery_codes = Table(
     Column("user_id", Text, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
     Column("created_at", Instant, nullable=False),
     Index("recovery_codes_user_id", "user_id"),
+)
+
+# The identities of other providers that can log in to an account. Two accounts never share one.
+identities = Table(
+    "identities",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("user_id", Text, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("provider", Text, nullable=False),  # the name in the settings
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("label", Text, nullable=False),  # what the page shows of it, from when it was connected
+    Column("created_at", Instant, nullable=False),
+    Column("last_used_at", Instant),
+    UniqueConstraint("issuer", "subject"),
+    Index("identities_user_id", "user_id"),
 )
 
 # The encrypted tokens that were used and have not expired. The primary key allows one use of each.

@@ -39,6 +39,13 @@ WITHOUT_VIEWER = {  # These coroutines of db/access need no viewer.
     "db/access/account_deletion.py:keep_account_by_link",
     "db/access/invitations.py:find_invitation",
     "db/access/invitations.py:join",
+    "db/access/providers.py:begin",
+    "db/access/providers.py:finish",
+    "db/access/providers.py:log_in",
+    "db/access/providers.py:sign_up",
+    "db/access/providers.py:take_over",
+    "db/access/providers.py:find_email_owner",
+    "db/access/providers.py:insert_identity",
 }
 CALLERS = (
     *("Store", "Claimant", "Viewer", "Admin", "Sudo[Viewer]", "Sudo[Admin]", "Operator", "Mailer"),
@@ -70,6 +77,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     # specific entry counts.
     "db.errors": (),
     "db.clock": (),
+    "db.emails": (),
     "db.ip_addresses": (),
     "db.messages": (),
     "db.device_names": (),
@@ -77,6 +85,9 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.role_names": (),
     "db.scopes": (),
     "db.factor_settings": (),
+    "db.providers": ("db.crypto.secret", "db.emails", "db.errors", "db.ip_addresses"),
+    "db.providers.flows": ("db.crypto.encrypted_tokens", "db.crypto.secret"),
+    "db.providers.asserted": ("db.crypto.encrypted_tokens", "db.crypto.secret"),
     "db.used_tokens": STORE,
     "db.product": ("db.audit.events", "db.hooks"),
     "db.crypto": ("db.errors",),
@@ -92,6 +103,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "db.factor_settings",
         "db.mail.state",
         "db.product",
+        "db.providers",
         "db.rate_limits.limits",
         "db.rate_limits.recent",
         "db.sessions.lifetimes",
@@ -139,6 +151,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
             "db.factors",
             "db.used_tokens",
             "db.permissions",
+            "db.providers",
+            "db.used_tokens",
             "db.roles",
             "db.scopes",
             "db.mail",
@@ -161,6 +175,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "db.crypto.secret",
         "db.factor_settings",
         "db.ip_addresses",
+        "db.providers.provider",
         "db.rate_limits.limits",
         "db.sessions.lifetimes",
     ),
@@ -169,11 +184,13 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     # Apart from `web.observability.suppression`, for the type checker only.
     "web.state": ("db.crypto.secret", "db.store", "db.viewer", "web"),
     "web.observability": ("db.access.outbox.QueueFigures", "db.crypto.secret", "db.errors"),
-    "web.forms": ("db.crypto.secret", "db.role_names"),
+    "web.forms": ("db.crypto.secret", "db.emails", "db.role_names"),
     "web.http": (
         *(
             "db.access.audit",
             "db.access.links",
+            "db.access.providers",
+            "db.providers.asserted.Asserted",
             "db.mail.tokens",
             "db.crypto.secret",
             "db.device_names",
@@ -194,7 +211,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "web.rendering.qr_code": ("db.crypto.secret",),
     # The error handler and the endpoints show the same page.
     "web.rendering.confirmation_page": (
-        *("db.access.confirmation", "db.crypto.secret", "db.viewer", "web.forms", "web.http"),
+        *("db.access.confirmation", "db.access.provider_confirmation", "db.crypto.secret"),
+        *("db.viewer", "web.forms", "web.http"),
         "web.rendering",
     ),
     "web.rendering.flash_messages": (
@@ -221,9 +239,10 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *("web.forms", "web.http", "web.mail.rendering", "web.mail.samples", "web.rendering"),
         "web.settings",
         *("web.observability.metrics", "web.middleware.local_clients"),
-        "web.middleware.cross_origin.ForeignOrigin",
+        "web.middleware.cross_origin",
         "web.middleware.security_headers",
         "web.product.DashboardCard",  # for the type checker only
+        *("db.providers.answers", "db.providers.asserted.Asserted"),
     ),
     "web.mail": (
         *("db.access.outbox", "db.crypto.secret", "db.errors", "db.mail.outbox.MAIL_TYPES"),

@@ -49,6 +49,8 @@ LEFT_OUT = {
     "totp.last_step": "it is a state of the verification",
     "recovery_codes.code_hash": HASH,
     "recovery_codes.user_id": OWN_ID,
+    "identities.id": "it has no meaning outside of the database",
+    "identities.user_id": OWN_ID,
     "invitations.id": "the link is derived from it",
     "invitations.token_hash": HASH,
     "invitations.mail_token_hash": HASH,
@@ -72,6 +74,7 @@ LISTS_BY_TABLE = {
     "passkeys": data_export.LISTS["passkeys"],
     "totp": data_export.LISTS["authenticator_apps"],
     "recovery_codes": data_export.LISTS["recovery_codes"],
+    "identities": data_export.LISTS["identities"],
     "invitations": data_export.LISTS["invitations"],
     "audit": data_export.ENTRIES,
 }

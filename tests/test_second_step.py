@@ -415,6 +415,19 @@ async def test_no_other_token_is_a_claim(
     assert await app.count("sessions") == 0
 
 
+async def test_a_claim_of_the_version_before_providers_is_accepted(
+    app: TestApp, claimant: Browser, factor: AuthenticatorApp
+) -> None:
+    claims = app.store.encrypted_tokens.decrypt("claim", claimant.client.cookies["claim"])
+    assert claims is not None
+    older = {name: value for name, value in claims.items() if name != "first_step"}
+    other = await app.browser("Alice")
+    token = app.store.encrypted_tokens.encrypt("claim", older)
+    other.client.cookies.set("claim", token.reveal())
+    answer = await other.post("/login/factor", {"code": factor.code()})
+    assert answer.headers["location"] == "/dashboard"
+
+
 async def test_a_logged_in_user_is_redirected_to_the_dashboard(bob: Browser) -> None:
     for method in ("GET", "POST"):
         answer = await bob.request(method, "/login/factor")

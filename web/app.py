@@ -45,7 +45,7 @@ from web.rendering.assets import load_assets
 from web.rendering.layouts import Layouts
 from web.rendering.templates import TemplatesByLanguage, make_environment
 from web.router import AppRoute, Router
-from web.routes import protected_pages, routes_for
+from web.routes import callback_paths, protected_pages, routes_for
 from web.settings.environment import InvalidSetting
 from web.settings.mail_settings import mail_domain
 from web.settings.settings import Settings
@@ -110,13 +110,18 @@ def create_app(
                 csp=build_csp(_csp_sources(settings)),
             ),
             Middleware(ErrorHandler),
-            Middleware(CrossOriginCheck, base_url=settings.base_url),
+            Middleware(
+                CrossOriginCheck,
+                base_url=settings.base_url,
+                exempt_paths=callback_paths(settings),
+            ),
             Middleware(AllowedHosts, base_url=settings.base_url),
             Middleware(RequestLimits, max_body=settings.max_body, handler_timeout=handler_timeout),
         ],
         settings.base_path,
     )
     store.passwords.observe = metrics.hash_seconds.observe
+    store.providers.observe = metrics.observe_provider
     assets = load_assets(product.brand, product.find_folder("static"), settings.base_path)
     languages = languages or with_folder(product.find_folder("locale"))
     templates = templates or TemplatesByLanguage(
@@ -190,6 +195,7 @@ def open_store(settings: Settings, *, product: ProductData | None = None, **opti
         outbox=outbox,
         lifetimes=settings.session_lifetimes,
         factors=settings.factors,
+        providers=settings.providers,
         product=product,
         **options,
     )

@@ -23,6 +23,7 @@ from web.endpoints import (
     forward,
     health,
     home,
+    identities,
     invitations,
     join,
     languages,
@@ -35,6 +36,9 @@ from web.endpoints import (
     passkey_offer,
     passkeys,
     password_reset,
+    provider_confirmation,
+    provider_login,
+    provider_signup,
     recovery_codes,
     roles,
     second_step,
@@ -65,6 +69,9 @@ routes = [
     Guests ("/login",                         get=login.show,           post=login.submit,             name="login"),
     Claimants("/login/factor",                get=second_step.show,     post=second_step.submit,       name="login-factor"),
     Guests ("/login/passkey",                 get=passkey_login.show,   post=passkey_login.submit,     name="login-passkey"),
+    Guests ("/login/with/{provider}",         get=provider_login.show,  post=provider_login.submit,    name="login-with"),
+    Anyone ("/login/with/{provider}/callback", get=provider_login.finish, post=provider_login.finish_form, name="login-callback"),
+    Guests ("/signup/with/{provider}",        get=provider_signup.show, post=provider_signup.submit,   name="signup-with"),
     Anyone ("/logout",                                                  post=login.log_out,            name="logout"),
     Anyone ("/forgot",                        get=password_reset.show_request, post=password_reset.submit_request, name="forgot"),
     Anyone ("/reset",                         get=password_reset.show,  post=password_reset.submit,    name="reset"),
@@ -106,8 +113,12 @@ routes = [
     Members("/account/passkeys/{id}",                                   post=passkeys.rename,          name="account-passkey"),
     Members("/account/passkeys/{id}/remove",                            post=passkeys.remove,          name="account-passkey-remove", sudo="remove this passkey"),
     Members("/account/passkeys/decline",                                post=passkey_offer.decline,    name="account-passkeys-decline"),
+    Members("/account/identities",                                      post=identities.begin,         name="identities", sudo="connect another way to log in"),
+    Members("/account/identities/connect",                              post=identities.connect,       name="identities-connect", sudo="connect another way to log in"),
+    Members("/account/identities/{id}/remove",                          post=identities.remove,        name="identities-remove", sudo="remove a way to log in"),
     Members("/account/activity",              get=audit.show_own,                                      name="activity"),
     Members("/confirm",                       get=confirmation.show,   post=confirmation.submit,      name="confirm"),
+    Members("/confirm/with/{provider}",                                 post=provider_confirmation.begin, name="confirm-with"),
     Members("/users/{slug}",                  get=users.show,                                          name="user"),
     Admins ("/admin/users",                   get=admin.show,                                          name="admin-users"),
     Admins ("/admin/users/{id}",              get=admin.show_user,                                   name="admin-user"),
@@ -188,6 +199,10 @@ NEEDS_MAIL = {
 # With SIGNUP=invited or closed, the URL of the form says so. Links to it are only displayed if
 # `signup-check` exists.
 NEEDS_OPEN_SIGNUP = {"signup-check"}
+NEEDS_PROVIDERS = {
+    *("login-with", "login-callback", "signup-with", "confirm-with"),
+    *("identities", "identities-connect", "identities-remove"),
+}
 NEEDS_INVITATIONS = {  # With SIGNUP=closed, nobody creates an account for themselves.
     *("join", "join-link", "admin-invitations"),
     *("admin-invitation-resend", "admin-invitation-withdraw"),
@@ -212,12 +227,23 @@ def routes_for(settings: Settings, product_routes: Sequence[AppRoute] = ()) -> l
         disabled |= NEEDS_OPEN_SIGNUP
     if settings.sign_up.mode == "closed":
         disabled |= NEEDS_INVITATIONS
+    if not settings.providers:
+        disabled |= NEEDS_PROVIDERS
     if not settings.has_mailbox:
         disabled |= NEEDS_MAILBOX
     used = [route for route in (*routes, *product_routes) if route.name not in disabled]
     if settings.sign_up.mode == "open":
         return used
     return [SIGNUP_UNAVAILABLE if route.name == "signup" else route for route in used]
+
+
+def callback_paths(settings: Settings) -> frozenset[str]:
+    """Returns the paths that a provider may send a form to, from its own site."""
+    return frozenset(
+        f"/login/with/{provider.name}/callback"
+        for provider in settings.providers
+        if provider.response_mode == "form_post"
+    )
 
 
 def protected_pages(app_routes: list[AppRoute]) -> list[Pattern[str]]:

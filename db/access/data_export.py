@@ -25,6 +25,7 @@ from db.sessions.sudo import Sudo
 from db.tables import (
     access_tokens,
     audit,
+    identities,
     invitations,
     outbox,
     passkeys,
@@ -110,6 +111,13 @@ LISTS: Final[Mapping[str, Statement[Any]]] = {
         _columns(recovery_codes, "created_at"),
         recovery_codes.c.user_id == _user_id,
         recovery_codes.c.created_at,
+    ),
+    "identities": _statement(
+        _columns(
+            identities, "provider", "issuer", "subject", "label", "created_at", "last_used_at"
+        ),
+        identities.c.user_id == _user_id,
+        identities.c.created_at,
     ),
     "invitations": _statement(
         _columns(invitations, "email", "role", "team", "created_at", "expires_at"),

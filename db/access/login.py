@@ -33,9 +33,9 @@ from db.rate_limits.limits import (
     LOGIN_UNKNOWN,
     USER_HASHES,
 )
-from db.sessions.claimants import NewClaim, make_claim
+from db.sessions.claimants import NewClaim, make_claim, needs_second_step
 from db.sessions.claims import NewSession
-from db.sessions.device_cookie import find_known_browser, read_device_cookie
+from db.sessions.device_cookie import find_known_browser
 from db.sessions.lifecycle import start_session
 from db.sessions.sudo import confirm_now
 from db.store import Store, pick
@@ -153,7 +153,14 @@ async def log_in(
             verifies = not credentials.verified and credentials.id == token_user_id
             if not (credentials.verified or verifies) and store.outbox.requires_verification:
                 break
-            if _needs_second_step(store, credentials, client):
+            if needs_second_step(
+                store,
+                client,
+                user_id=credentials.id,
+                role=credentials.role,
+                has_factor=credentials.has_factor,
+                sessions_ended_at=credentials.sessions_ended_at,
+            ):
                 await limiter.refund(store, *charges.guesses, succeeded=True)
                 return make_claim(
                     store,
@@ -216,22 +223,6 @@ def _find_known_browser(
         credentials.sessions_ended_at if credentials else None,
     )
     return browser.id if browser else None
-
-
-def _needs_second_step(store: Store, credentials: _Credentials, client: ClientInfo) -> bool:
-    """Returns whether the password alone does not open the account in this browser.
-
-    It does in a browser that the user has chosen to remember, except for administrators who need a
-    second step.
-    """
-    if not credentials.has_factor:
-        return False
-    if store.factors.requires_admin_factor and credentials.role == "admin":
-        return True
-    browser = read_device_cookie(store, client.device_cookie)
-    return browser is None or not browser.is_trusted_by(
-        credentials.id, credentials.sessions_ended_at, store.now() - store.factors.remembered_for
-    )
 
 
 def _charges(email: str, client: ClientInfo) -> _Charges:

@@ -10,7 +10,7 @@ from db.crypto.passwords import LOCKED_HASH
 from db.engine.statement import Statement
 from db.errors import NotFound
 from db.factors import rekey
-from db.factors.changes import delete_factors
+from db.factors.changes import delete_factors, has_usable_identity
 from db.factors.rekey import RekeyedBatch
 from db.mail.notices import post_factor_notice
 from db.rate_limits import limiter
@@ -52,8 +52,8 @@ async def reset_factors(
 ) -> Literal["reset", "no factor", "last way in"]:
     """Removes the passkeys, the app and the recovery codes of a user, and ends the sessions.
 
-    Browsers that the user has chosen to remember are forgotten. Changes nothing if the account
-    would have no password, and mail could not set one. Raises NotFound.
+    Browsers that the user has chosen to remember are forgotten. Changes nothing if nothing would
+    open the account: no password, no provider, and no mail that could set one. Raises NotFound.
     """
     store = operator.store
     user_id = await accounts.find_user_id(store, email)
@@ -65,7 +65,8 @@ async def reset_factors(
             raise NotFound
         if not state.has_factor:
             return "no factor"
-        if not (state.has_password or store.outbox.is_enabled):
+        has_way_in = state.has_password or await has_usable_identity(store, user_id)
+        if not (has_way_in or store.outbox.is_enabled):
             return "last way in"
         await delete_factors(store, user_id)
         # Otherwise the user could not add a second step again for a while.

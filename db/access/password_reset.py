@@ -10,7 +10,7 @@ from db.audit.log import anonymous_actor, user_actor
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import LinkInvalid
-from db.factors.changes import delete_factors
+from db.factors.changes import delete_factors_and_identities
 from db.mail.notices import client_facts, post_password_notice
 from db.mail.outbox import delete_unsent, post_request
 from db.mail.tokens import (
@@ -24,7 +24,7 @@ from db.rate_limits import limiter
 from db.rate_limits.ip_networks import per_client
 from db.rate_limits.limits import FORGOT, LINK_POSTS
 from db.store import Store
-from db.tables import Instant, passkeys, totp, users
+from db.tables import Instant, identities, passkeys, totp, users
 from db.viewer import ClientInfo
 
 ENDED_LINKS: Final[tuple[Purpose, ...]] = ("verify", "reset", "change")
@@ -48,12 +48,20 @@ RESET_PASSWORD = Statement(
         verified_at=func.coalesce(users.c.verified_at, bindparam("now", type_=Instant)),
     )
     .returning(
-        and_(
-            users.c.has_factor.is_(False),
-            or_(
-                # SQLite's dialect writes no table names here: `users.id` would be another column.
-                exists().where(passkeys.c.user_id == bindparam("user_id")),
-                exists().where(totp.c.user_id == bindparam("user_id")),
+        or_(
+            and_(
+                users.c.has_factor.is_(False),
+                or_(
+                    # SQLite's dialect writes no table names here: `users.id` would be another
+                    # column.
+                    exists().where(passkeys.c.user_id == bindparam("user_id")),
+                    exists().where(totp.c.user_id == bindparam("user_id")),
+                ),
+            ),
+            and_(
+                # The statement itself has confirmed the email.
+                users.c.verified_at == bindparam("now", type_=Instant),
+                exists().where(identities.c.user_id == bindparam("user_id")),
             ),
         ).label("has_unproven")
     )
@@ -102,7 +110,7 @@ async def reset_password(
         if has_unproven is None:
             raise LinkInvalid("reset")
         if has_unproven:
-            await delete_factors(store, consumed.user_id)
+            await delete_factors_and_identities(store, consumed.user_id)
         ended = await accounts.end_access_after_reset(store, consumed.user_id, consumed.email)
         await delete_tokens(store, consumed.user_id, ENDED_LINKS)
         await delete_unsent(

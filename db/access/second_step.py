@@ -217,7 +217,7 @@ async def _record_entries(claimant: Claimant, session: NewSession, method: Metho
     actor = user_actor(claimant.user_id, claimant.client, session.id)
     if method == "recovery code":
         await audit_log.record(store, "recovery.use", actor)
-    await audit_log.record(store, "login", actor, {"with": "password", "factor": method})
+    await audit_log.record(store, "login", actor, {"with": claimant.first_step, "factor": method})
 
 
 async def _record_failure(claimant: Claimant) -> None:

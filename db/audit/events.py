@@ -34,6 +34,10 @@ Event = Literal[
     "recovery.use",
     "recovery.renew",
     "confirm",
+    "identity.link",
+    "identity.unlink",
+    "identity.take-over",
+    "provider",
     "role.create",
     "role.edit",
     "role.delete",
@@ -174,6 +178,27 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
         "Confirm identity",
         own="confirmed that it's you",
         own_refused="tried to confirm that it's you, and failed",
+    ),
+    "identity.link": EventTexts(
+        "Connect a provider",
+        own="connected {provider} to your account",
+        own_refused="could not connect {provider}: another account has this identity",
+        note="{provider}",
+    ),
+    "identity.unlink": EventTexts(
+        "Disconnect a provider",
+        own="disconnected {provider} from your account",
+        note="{provider}",
+    ),
+    "identity.take-over": EventTexts(
+        "Take over an unconfirmed account",
+        own="took over the unconfirmed account with your email",
+        note="{ended_sessions}",
+    ),
+    "provider": EventTexts(
+        "Log-in with a provider",
+        refused="could not log in with a provider",
+        note="{provider}: {code}",
     ),
     "role.create": EventTexts("Add role", own="added the role {label}", note="{label}: {added}"),
     "role.edit": EventTexts(
@@ -344,6 +369,11 @@ FACTOR_TEXTS: Final = {
         own="confirmed with a recovery code that it's you",
         note="recovery code",
     ),
+    ("confirm", "provider"): replace(
+        EVENT_TEXTS["confirm"],
+        own="confirmed by a log-in at a provider that it's you",
+        note="provider",
+    ),
 }
 BUILT_IN_ROLE_CHANGES: Final = {
     "admin": replace(EVENT_TEXTS["role.change"], done="made {whom} an administrator"),
@@ -413,6 +443,9 @@ LIMIT_LABELS: Final = {
     "passkey-fails": "log-ins with a wrong passkey from one client",
     "factor-report": "mails about a failed second step",
     "confirm": "confirmations of one user",
+    "provider-start": "log-ins started with other providers by one client",
+    "provider-return": "returns of one client from other providers",
+    "provider-report": "warnings about one provider",
     "factor-change": "changes of ways to log in",
     "identity-tokens": "identity tokens of one session",
     "token-create": "new access tokens",

@@ -199,7 +199,7 @@ class _Values(dict[str, Any]):
     def _make(self, name: str) -> str:
         detail = self._detail
         match name:
-            case "from" | "to":
+            case "from" | "to" | "provider":
                 return detail.get(name) or "?"
             case "was":
                 return _role(detail.get("from", ""))

@@ -16,14 +16,17 @@ from db.crypto.secret import Secret
 
 # claim: a verified first step of a log-in. sudo: a confirmation of the user's identity. challenge:
 # of a passkey. enrollment: an authenticator app and recovery codes that are not stored yet. draft:
-# a form that waits for the confirmation.
-TokenPurpose = Literal["claim", "sudo", "challenge", "enrollment", "draft"]
+# a form that waits for the confirmation. flow: log-ins that were started at an identity provider.
+# identity: a verified identity of a provider that is not connected to an account yet.
+TokenPurpose = Literal["claim", "sudo", "challenge", "enrollment", "draft", "flow", "identity"]
 LIFETIMES: Final[Mapping[TokenPurpose, timedelta]] = {
     "claim": timedelta(minutes=10),
     "sudo": timedelta(minutes=10),
     "challenge": timedelta(minutes=5),
     "enrollment": timedelta(minutes=10),
     "draft": timedelta(minutes=10),
+    "flow": timedelta(minutes=10),
+    "identity": timedelta(minutes=10),
 }
 MAX_TOKEN_CHARS: Final = 40_000  # A draft has at most 4,096 characters before its encryption.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import bindparam, delete, exists, or_, update
+from sqlalchemy import bindparam, delete, exists, or_, select, update
 
 from db.audit import log as audit_log
 from db.audit.events import Event
@@ -24,7 +24,7 @@ from db.sessions.claims import NewSession
 from db.sessions.lifecycle import end_all_sessions, start_session
 from db.sessions.sudo import Sudo
 from db.store import Store
-from db.tables import Instant, passkeys, recovery_codes, totp, users
+from db.tables import Instant, identities, passkeys, recovery_codes, totp, users
 from db.viewer import Viewer
 
 
@@ -70,6 +70,14 @@ SET_HAS_FACTOR = Statement(
     .where(users.c.id == bindparam("user_id"))
     .values(has_factor=bindparam("new_value"))
 )
+IDENTITIES_OF = Statement(
+    select(identities.c.provider, identities.c.issuer).where(
+        identities.c.user_id == bindparam("user_id")
+    )
+)
+DELETE_IDENTITIES = Statement(
+    delete(identities).where(identities.c.user_id == bindparam("user_id"))
+)
 DELETE_PASSKEYS = Statement(delete(passkeys).where(passkeys.c.user_id == bindparam("user_id")))
 # A request takes at most 7 s, so a message is that much later than what its transaction has added.
 MAX_TRANSACTION_TIME: Final = timedelta(seconds=10)
@@ -78,7 +86,7 @@ DELETE_FACTORS_SINCE: Final = tuple(
     Statement(
         delete(table).where(table.c.user_id == bindparam("user_id"), table.c.created_at >= _since)
     )
-    for table in (passkeys, totp, recovery_codes)
+    for table in (passkeys, totp, recovery_codes, identities)
 )
 RECOMPUTE_HAS_FACTOR = Statement(
     update(users)
@@ -102,7 +110,10 @@ async def finish_change(
     ways: _WaysIn | None = await store.one(
         UPDATE_HAS_FACTOR(user_id=viewer.id, rp_id=store.factors.rp_id)
     )
-    if ways is None or not (ways.has_password or ways.has_usable_passkey):
+    if ways is None:
+        raise LastWayIn
+    has_other_way = ways.has_password or ways.has_usable_passkey
+    if not has_other_way and not await has_usable_identity(store, viewer.id):
         raise LastWayIn
     if not ways.has_factor_now:
         if store.factors.requires_admin_factor and viewer.role == "admin":
@@ -124,6 +135,12 @@ async def finish_change(
     return FactorChange(session, max(0, ended - 1))
 
 
+async def has_usable_identity(store: Store, user_id: str) -> bool:
+    """Returns whether a configured provider can log in to the account."""
+    found = await store.all(IDENTITIES_OF(user_id=user_id))
+    return any(store.providers.accepts(str(provider), str(issuer)) for provider, issuer in found)
+
+
 async def delete_factors(store: Store, user_id: str) -> None:
     """Deletes the passkeys, the authenticator app and the recovery codes of an account.
 
@@ -135,10 +152,20 @@ async def delete_factors(store: Store, user_id: str) -> None:
     await store.count(SET_HAS_FACTOR(user_id=user_id, new_value=False))
 
 
+async def delete_factors_and_identities(store: Store, user_id: str) -> None:
+    """Deletes the second steps of an account, and disconnects the identities of other providers.
+
+    For an account whose email nobody had confirmed: someone else may have set them up. Must run
+    inside a transaction that has locked the user. The caller ends the sessions.
+    """
+    await delete_factors(store, user_id)
+    await store.count(DELETE_IDENTITIES(user_id=user_id))
+
+
 async def delete_factors_since(store: Store, user_id: str, moment: datetime) -> bool:
-    """Deletes the passkeys, the authenticator app and the recovery codes that were added since a
-    message was written, and those that it reports. If no other factor is left, deletes all recovery
-    codes. Returns whether there were any.
+    """Deletes the passkeys, the authenticator app, the recovery codes and the identities that were
+    added since a message was written, and those that it reports. If no other factor is left,
+    deletes all recovery codes. Returns whether there were any.
 
     Must run inside a transaction that has locked the user. The caller ends the sessions.
     """

@@ -44,6 +44,9 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
     "passkey-fails": "log-ins of one client with a wrong passkey",
     "factor-report": "mails to one user about a failed second step; refuses nothing",
     "confirm": "passwords of one user who confirms their identity",
+    "provider-start": "log-ins that one client starts at other providers",
+    "provider-return": "returns of one client from other providers",
+    "provider-report": "warnings about the failures of one provider, refuses nothing",
     "factor-change": "changes of passkeys, authenticator apps and recovery codes by one user",
     "profile-change": "changes of the profile by one user",
     "session-revokes": (

@@ -113,6 +113,11 @@ PASSKEY_FAILURES = RateLimit("passkey-fails",    10, MINUTE)
 FACTOR_REPORT   = RateLimit("factor-report",     1, DAY)
 CONFIRM         = RateLimit("confirm",           5, MINUTE)                  # Counts per user.
 FACTOR_CHANGE   = RateLimit("factor-change",    10, HOUR)                    # Counts per user.
+PROVIDER_START  = RateLimit("provider-start",   30, MINUTE)                  # Counts per client.
+# Counts per client: returns from a provider, before a request to it.
+PROVIDER_RETURN = RateLimit("provider-return",  10, MINUTE)
+# Counts per provider: warnings and audit entries about its failures, refuses nothing.
+PROVIDER_REPORT = RateLimit("provider-report",   1, MINUTE)
 ACCOUNT_DELETION = RateLimit("account-deletion", 5, HOUR)                    # Counts per user.
 # Counts per user who downloads, for their own account and, as an administrator, for others.
 DATA_DOWNLOAD   = RateLimit("data-download",     5, HOUR)

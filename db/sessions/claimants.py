@@ -15,6 +15,7 @@ from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import NoClaim
 from db.sessions.claims import NewCookie, to_datetime
+from db.sessions.device_cookie import read_device_cookie
 from db.store import pick
 from db.tables import Instant, passkeys, recovery_codes, totp, users
 from db.viewer import ClientInfo, Role
@@ -65,6 +66,7 @@ class Claimant:
     claimed_at: datetime
     next_page: str
     is_remembered: bool
+    first_step: str  # `password`, or the name of the provider that the user logged in with
     client: ClientInfo = field(repr=False)
     capability: object = field(repr=False, compare=False)
 
@@ -99,6 +101,30 @@ CLAIM_USER = Statement(
 )
 
 
+def needs_second_step(
+    store: "Store",
+    client: ClientInfo,
+    *,
+    user_id: str,
+    role: Role,
+    has_factor: bool,
+    sessions_ended_at: datetime | None,
+) -> bool:
+    """Returns whether a password or a log-in at a provider does not open the account alone.
+
+    It does if the account has no second step, and in a browser that the user has chosen to
+    remember, except for administrators who need a second step.
+    """
+    if not has_factor:
+        return False
+    if store.factors.requires_admin_factor and role == "admin":
+        return True
+    browser = read_device_cookie(store, client.device_cookie)
+    return browser is None or not browser.is_trusted_by(
+        user_id, sessions_ended_at, store.now() - store.factors.remembered_for
+    )
+
+
 def make_claim(
     store: "Store",
     user_id: str,
@@ -107,11 +133,13 @@ def make_claim(
     sessions_ended_at: datetime | None,
     next_page: str,
     is_remembered: bool,
+    first_step: str = "password",
 ) -> NewClaim:
     """Returns the claim of a user whose password was verified.
 
-    `read_at` is a time before the password hash and `sessions_ended_at` were read, so that a change
-    of the password since then makes the claim void.
+    `first_step` is the name of the provider if the user logged in there. `read_at` is a time before
+    the password hash and `sessions_ended_at` were read, so that a change of the password since then
+    makes the claim void.
     """
     after = sessions_ended_at and sessions_ended_at + timedelta(microseconds=1)
     claimed_at = max(moment for moment in (read_at, after) if moment)
@@ -122,6 +150,7 @@ def make_claim(
             "at": claimed_at.timestamp(),
             "next": next_page,
             "remembered": is_remembered,
+            "first_step": first_step,
         },
     )
     return NewClaim(NewCookie(token, int(LIFETIMES["claim"].total_seconds())))
@@ -156,6 +185,7 @@ async def get_claimant(store: "Store", cookie: Secret[str] | None, client: Clien
         claimed_at,
         str(claim["next"]),
         bool(claim["remembered"]),
+        str(claim.get("first_step", "password")),  # Claims before schema 0008 lack it.
         client,
         _ISSUED,
     )

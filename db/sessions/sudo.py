@@ -18,9 +18,12 @@ V = TypeVar("V", bound=Viewer)
 V_co = TypeVar("V_co", bound=Viewer, covariant=True)
 
 # How the user confirmed their identity. `token`: a program with an access token, whose creation
-# needed a confirmation.
-Method = Literal["password", "passkey", "authenticator app", "recovery code", "token"]
-METHODS: Final = frozenset({"password", "passkey", "authenticator app", "recovery code", "token"})
+# needed a confirmation. `provider`: a log-in at a provider, if the account has nothing stronger.
+Method = Literal["password", "passkey", "authenticator app", "recovery code", "token", "provider"]
+METHODS: Final = frozenset(
+    {"password", "passkey", "authenticator app", "recovery code", "token", "provider"}
+)
+
 _ISSUED: Final = object()
 
 

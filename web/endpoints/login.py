@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from db.access import links, login, passkey_login
+from db.access import links, login, passkey_login, providers
 from db.errors import LinkInvalid, RateLimited, Refused, Unavailable
 from db.messages import Message
 from db.sessions.claimants import NewClaim
@@ -12,12 +12,14 @@ from web.forms.schemas import LogIn
 from web.http.claim import has_claim
 from web.http.client_info import get_client_info
 from web.http.link_cookie import delete_link_cookie, read_link_cookie
+from web.http.provider_cookies import delete_identity
 from web.http.redirects import carried_page, default_page, safe_page
 from web.http.remember import read_choice
 from web.http.session import end_current_session, read_claims
 from web.rendering.flash_messages import offer_passkey, pop_flash, set_flash
 from web.rendering.form_errors import BUSY, apply_error
 from web.rendering.passkey_forms import PasskeyForm, make_login_form
+from web.rendering.provider_texts import link_text, trouble_text
 from web.rendering.responses import (
     page,
     redirect_across_login,
@@ -55,6 +57,8 @@ async def show(request: Request) -> Response:
         remember=read_choice(request),
         reason=reason,
         left=left,
+        trouble=trouble_text(request) or link_text(request),
+        providers=providers.list_links(app_state(request.scope).store),
         passkey=await _make_passkey_form(request, target),
     )
 
@@ -102,11 +106,13 @@ async def submit(request: Request) -> Response:
 async def log_out(request: Request) -> Response:
     """Deletes the cookie and ends the session in the database, so no copy of the cookie works.
 
-    Also ends a log-in that waits for its second step.
+    Also ends a log-in that waits for its second step, and deletes an identity of a provider that
+    waits for its user's decision.
     """
     # The form has no fields. This call refuses other content types with status 415.
     await read_fields(request)
     await end_current_session(request)
+    delete_identity(request)
     # A user who starts a log-in again was not logged in.
     if read_claims(request.scope) is not None or not has_claim(request.scope):
         set_flash(request, "logged-out")
@@ -158,5 +164,7 @@ async def _respond_with_errors(
         remember=remember,
         reason="",
         left="",
+        trouble="",
+        providers=providers.list_links(app_state(request.scope).store),
         passkey=await _make_passkey_form(request, form.values["next"]),
     )

@@ -2,15 +2,19 @@
 devices and access tokens.
 """
 
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
 
-from db.access import security
+from db.access import identities, providers, security
 from db.access.email_verification import VerificationState
 from db.messages import Message
 from db.viewer import needs_factor
+from web.http.provider_cookies import find_identity
 from web.http.session import verify_session
 from web.rendering.flash_messages import pop_flash
+from web.rendering.provider_texts import provider_label, trouble_text
 from web.rendering.responses import now, page
 from web.state import app_state
 
@@ -39,6 +43,23 @@ async def show(request: Request) -> Response:
         if viewer.verified
         else VerificationState(state.email, False, "", state.is_mail_refused),
         message="",
+        trouble=trouble_text(request),
+        identities=await identities.list_identities(viewer),
+        **_waiting_identity(request),
         now=now(request),
         flash=pop_flash(request),
     )
+
+
+def _waiting_identity(request: Request) -> dict[str, Any]:
+    """Returns the providers, and the identity that the user may connect to the account."""
+    asserted = find_identity(request) if request.query_params.get("connect") == "1" else None
+    return {
+        "providers": providers.list_links(app_state(request.scope).store),
+        "waiting": providers.ProviderLink(
+            asserted.provider, provider_label(request, asserted.provider)
+        )
+        if asserted
+        else None,
+        "shown": (asserted.email or asserted.name or asserted.provider) if asserted else "",
+    }

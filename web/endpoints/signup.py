@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from db.access import signup
+from db.access import providers, signup
 from db.errors import AccountNotCreated, BreachedPassword, RateLimited, Refused, Unavailable
 from db.messages import Message
 from db.sessions.claimants import NewClaim
@@ -81,6 +81,7 @@ async def show(request: Request) -> Response:
         "signup/page.html",
         TITLE,
         panel="blank",
+        providers=providers.list_links(app_state(request.scope).store),
         remember=read_sign_up_choice(request),
         **_context(form, target),
     )
@@ -222,6 +223,7 @@ def _respond_with_errors(
         status=status,
         retry_after=retry_after,
         panel="blank",
+        providers=providers.list_links(app_state(request.scope).store),
         remember=remember,
         **_context(form, target),
     )

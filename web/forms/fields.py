@@ -8,14 +8,13 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, get_args
 
-from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from db.crypto.secret import Secret
+from db.emails import canonical_email
 from db.messages import Message, UserText
 from db.role_names import MAX_PERMISSION_CHARS, ROLE_NAME, is_permission_name, is_role_name
 from web.forms.characters import count_visible, has_too_many_marks, strip_invisible
@@ -104,27 +103,14 @@ def _name(text: str) -> str:
 
 
 def _email(text: str) -> str:
-    """Returns the canonical email, the only form that is stored and looked up.
-
-    The local part is in ASCII lower case, and the domain is in IDNA. email-validator normalizes
-    (NFC, UTS 46) before it validates. The reverse order is the vulnerability GHSA-7rqj-j65f-68wh.
-    """
+    """Returns the canonical email, the only form that is stored and looked up."""
     email = strip_invisible(require_storable(text))
     if len(email) > MAX_EMAIL_CHARS:
         raise field_error(EMAIL_TOO_LONG.format(count=MAX_EMAIL_CHARS))
-    canonical = _canonical(email)
+    canonical = canonical_email(email)
     if canonical is None:
         raise field_error(Message("Please enter a valid email."))
     return canonical
-
-
-@lru_cache(256)  # The live checks and the submit validate the same email.
-def _canonical(email: str) -> str | None:
-    try:
-        valid = validate_email(email, check_deliverability=False, allow_smtputf8=False)
-    except EmailNotValidError:
-        return None
-    return f"{valid.local_part.lower()}@{(valid.ascii_domain or valid.domain).lower()}"
 
 
 def _bounded_password(password: Any) -> str:

@@ -52,6 +52,11 @@ class SignUp(BaseModel):
     password: NewPassword
 
 
+class ProviderSignUp(BaseModel):
+    name: Name
+    email: Email
+
+
 class Join(BaseModel):
     name: Name
     password: NewPassword

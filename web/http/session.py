@@ -189,7 +189,7 @@ async def load_viewer(request: Request, preload: Any = None, *, may_write: bool 
         return state["viewer"]
     store = app_state(request.scope).store
     claims = read_claims(request.scope)
-    may_write = may_write and not _is_prefetch(request)
+    may_write = may_write and not is_prefetch(request)
     client = UNKNOWN_CLIENT if request.method in SAFE_METHODS else get_client_info(request)
     viewer = await lifecycle.get_viewer(
         store, claims, client=client, may_write=may_write, preload=preload
@@ -229,7 +229,8 @@ async def _require_matching_form(request: Request, viewer: Viewer) -> None:
         raise ViewerMismatch(viewer.name)
 
 
-def _is_prefetch(request: Request) -> bool:
+def is_prefetch(request: Request) -> bool:
+    """Returns whether the browser loads the page before its user has asked for it."""
     purposes = (b"sec-purpose", b"purpose")
     return any(
         name in purposes and b"prefetch" in value for name, value in request.scope["headers"]

@@ -1,6 +1,6 @@
 """Contains the middleware that refuses unsafe requests from other sites (CSRF)."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Container
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,16 +19,20 @@ class ForeignOrigin(HTTPException):
 class CrossOriginCheck:
     """Refuses unsafe requests from pages of other sites (CSRF) by Sec-Fetch-Site and Origin.
 
+    A path of `exempt_paths` is left to its endpoint, which must call `require_own_origin` itself:
+    the callback of a provider that answers by a form, such as Apple.
+
     Each of the two headers, if present, must name this site. Browsers always send one of them, so a
     client that sends neither is not a browser.
     """
 
-    def __init__(self, app: ASGIApp, *, base_url: str) -> None:
+    def __init__(self, app: ASGIApp, *, base_url: str, exempt_paths: Container[str] = ()) -> None:
         self.app = app
+        self.exempt_paths = exempt_paths
         self.base_url = base_url
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope["type"] == "http":
+        if scope["type"] == "http" and scope["path"] not in self.exempt_paths:
             require_own_origin(scope, self.base_url)
         return self.app(scope, receive, send)
 

@@ -93,6 +93,13 @@ class Metrics:
             buckets=HASH_BUCKETS,
             registry=counted,
         )
+        self._provider_seconds = Histogram(
+            "latchkey_provider_seconds",
+            "Seconds of the requests to a provider after a user has come back from there.",
+            ("provider", "outcome"),
+            buckets=ATTEMPT_BUCKETS,
+            registry=counted,
+        )
         self._mails = Counter(
             "latchkey_mail",
             "Attempts to send a mail, by outcome, and mails that expired.",
@@ -162,6 +169,10 @@ class Metrics:
         self._attempts.labels(form, outcome).inc()
         if outcome == "done":
             self._attempt_seconds.labels(form).observe(seconds)
+
+    def observe_provider(self, name: str, outcome: str, seconds: float) -> None:
+        """Observes a callback: `done`, `canceled`, `refused`, `down`, `busy` or `failed`."""
+        self._provider_seconds.labels(name, outcome).observe(seconds)
 
     def count_mail(self, message_type: str, outcome: str, seconds: float) -> None:
         """Counts an attempt to send a mail: `sent`, `later`, `dead` or, without one, `expired`."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from db.access import confirmation
+from db.access import confirmation, provider_confirmation
 from db.crypto.secret import Secret
 from db.messages import Message
 from db.viewer import Viewer
@@ -60,6 +60,7 @@ async def confirmation_page(
         sentence=FOR_ACTION.format(action=action) if action else FOR_NEXT_PAGE,
         options=options,
         form=form or blank_form(options),
+        providers=await provider_confirmation.list_providers(viewer, options),
         passkey=await _passkey_form(request, viewer, options, waiting),
         draft=draft.reveal() if draft else "",
         next_page=next_page,

@@ -228,6 +228,19 @@ def redirect_to_second_step(request: Request, claim: NewClaim) -> Response:
     return RedirectResponse(to, 303)
 
 
+def depart(request: Request, partial: str, title: str, *, to: str, **context: Any) -> Response:
+    """Returns a page that leads to another site: the log-in of a provider.
+
+    A redirect would be an answer to a form, and the directive form-action also applies to the
+    redirects of the other site. `to` was checked by `db.providers`.
+    """
+    if is_htmx(request):
+        return Response(status_code=204, headers={"HX-Redirect": to})
+    response = page(request, partial, title, to=to, **context)
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
 def refresh_navigation(request: Request) -> None:
     """Makes the next fragment include the navigation bar, because the name in it has changed."""
     request_state(request.scope)["navigation_changed"] = True

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from db.crypto.secret import Secret
 from db.factor_settings import FactorSettings
 from db.ip_addresses import parse_ip
+from db.providers.provider import Provider
 from db.rate_limits.limits import RateLimit
 from db.sessions.lifetimes import SessionLifetimes
 from web.settings.base_path import read_base_path
@@ -29,6 +30,7 @@ from web.settings.mail_settings import (
     read_sender,
 )
 from web.settings.paths import DATA
+from web.settings.provider_settings import read_providers
 from web.settings.response_settings import (
     DEFAULT_BODY_BYTES,
     YEAR_SECONDS,
@@ -87,6 +89,7 @@ class Settings:
     email_verification: Literal["optional", "required"] = "optional"
     forward: ForwardSettings = field(default_factory=ForwardSettings)
     factors: FactorSettings = field(default_factory=FactorSettings)
+    providers: tuple[Provider, ...] = ()
     # whether mail is kept in the development mailbox: on loopback without SMTP_URL
     has_mailbox: bool = False
     webhook: WebhookSettings | None = None
@@ -171,6 +174,7 @@ def read_settings(
         mail_reply_to=read_reply_to(env),
         forward=read_forward_settings(env, base_url),
         factors=read_factor_settings(env, base_url),
+        providers=read_providers(env, f"{base_url}{read_base_path(env)}"),
         email_verification=verification,
         has_mailbox=has_mailbox,
         webhook=read_webhook_settings(env),

@@ -1,0 +1,70 @@
+"""The type of an identity provider that the settings describe."""
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from db.crypto.secret import Secret
+
+# Microsoft's metadata for accounts of several tenants has this issuer. An ID token has the issuer
+# with the id of its tenant, which is the claim `tid`.
+TENANT_PLACEHOLDER: Final = "{tenantid}"
+
+
+@dataclass(frozen=True, slots=True)
+class AppleKey:
+    """The key that signs the client secrets which Apple requires, each for a few minutes."""
+
+    team_id: str
+    key_id: str
+    private_key: Secret[str] = field(repr=False)  # PEM, on the curve P-256
+
+
+@dataclass(frozen=True, slots=True)
+class GitHubEndpoints:
+    """The endpoints of GitHub, which has no metadata document."""
+
+    authorization: str = "https://github.com/login/oauth/authorize"
+    token: str = "https://github.com/login/oauth/access_token"  # noqa: S105  (a URL)
+    user: str = "https://api.github.com/user"
+    emails: str = "https://api.github.com/user/emails"
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An identity provider, and what it may do here.
+
+    `name` is a part of its URLs and of the names of its settings. `issuer` is exactly the `iss` of
+    its tokens. `redirect_uri` is the URL of the callback, which is registered at the provider.
+    `discovery_url` is the URL of its metadata, empty for GitHub. With
+    `requires_hosted_domain`, a verified email counts only if it is of Gmail or the token has the
+    claim `hd`, as Google recommends. `allows_sign_up` says whether an unknown identity may create
+    an account. `trusts_email` says whether an email that the provider calls verified counts as
+    confirmed here.
+    """
+
+    name: str
+    label: str
+    issuer: str
+    client_id: str
+    client_secret: Secret[str] | None = field(repr=False)
+    redirect_uri: str
+    scopes: tuple[str, ...] = ("openid", "email", "profile")
+    protocol: Literal["openid", "github"] = "openid"
+    discovery_url: str = ""
+    response_mode: Literal["", "form_post"] = ""
+    allows_sign_up: bool = True
+    trusts_email: bool = False
+    requires_hosted_domain: bool = False
+    apple_key: AppleKey | None = None
+    github: GitHubEndpoints = field(default_factory=GitHubEndpoints)
+
+    @property
+    def has_many_tenants(self) -> bool:
+        return TENANT_PLACEHOLDER in self.issuer
+
+    def has_issuer(self, issuer: str) -> bool:
+        """Returns whether this may be the issuer of an ID token, apart from its tenant."""
+        if not self.has_many_tenants:
+            return issuer == self.issuer
+        start, _, end = self.issuer.partition(TENANT_PLACEHOLDER)
+        return issuer.startswith(start) and issuer.endswith(end)

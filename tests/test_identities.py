@@ -1,0 +1,189 @@
+"""Tests of connecting an identity of another provider to an account, and of disconnecting it."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.browser_client import Browser, read
+from tests.conftest import Clock, TestApp
+from tests.environment import SECRET
+from tests.lying_provider import LyingProvider, serving
+from tests.test_provider_login import come_back, sign_up
+
+
+@pytest.fixture
+def lying(clock: Clock) -> Iterator[LyingProvider]:
+    with serving(LyingProvider(now=clock)) as provider:
+        yield provider
+
+
+@pytest.fixture
+def environ(lying: LyingProvider) -> dict[str, str]:
+    return {"SESSION_SECRET": SECRET, "RATE_LIMITS": "off", **lying.settings}
+
+
+async def prepare(browser: Browser, lying: LyingProvider) -> None:
+    """Logs in at the provider, so that the identity waits in the browser."""
+    page = await browser.post("/account/identities", {"provider": "work"})
+    url = read(page).one("meta", http_equiv="refresh").attrs["content"].removeprefix("0;url=")
+    answer = await browser.get(lying.callback_of(url))
+    assert answer.headers["location"] == "/account/security?connect=1"
+
+
+async def connect(browser: Browser, lying: LyingProvider):
+    await prepare(browser, lying)
+    return await browser.post("/account/identities/connect", {"provider": "work"})
+
+
+async def identity_of(app: TestApp) -> str:
+    return (await app.rows("SELECT id FROM identities"))[0][0]
+
+
+async def test_a_user_connects_an_identity_and_logs_in_with_it(app, alice, lying):
+    lying.user["email"] = "work@example.com"
+    await prepare(alice, lying)
+    assert await app.count("identities") == 0
+    page = read(await alice.get("/account/security?connect=1"))
+    assert "work@example.com" in page.one("form", id="connect-form").text
+    await alice.post("/account/identities/connect", {"provider": "work"})
+    row = read(await alice.get("/account/security")).one("li", data_identity=True)
+    assert "work@example.com" in row.text
+    await alice.post("/logout")
+    assert (await come_back(alice, lying)).headers["location"] == "/dashboard"
+    assert await app.count("users") == 1
+
+
+async def test_a_log_out_forgets_the_identity_that_waits(alice, lying):
+    """The next user of the browser must not create an account that it opens."""
+    await prepare(alice, lying)
+    await alice.post("/logout")
+    answer = await alice.get("/signup/with/work")
+    assert answer.headers["location"] == "/login?trouble=expired&with=work"
+
+
+async def test_connecting_ends_the_other_sessions(app, alice, alices_phone, lying):
+    await connect(alice, lying)
+    assert await alice.is_logged_in()
+    assert not await alices_phone.is_logged_in()
+
+
+@pytest.mark.asvs("S30")
+async def test_connecting_needs_a_recent_confirmation(app, clock, alice, lying):
+    await prepare(alice, lying)
+    clock.move(minutes=9)
+    page = await alice.post("/account/identities", {"provider": "work"})
+    assert page.status_code == 200
+    clock.move(minutes=2)
+    for path in ("/account/identities", "/account/identities/connect"):
+        assert (await alice.post(path, {"provider": "work"})).status_code == 403
+    assert await app.count("identities") == 0
+
+
+async def test_an_identity_of_another_account_is_taken(app, alice, bob, lying):
+    await connect(alice, lying)
+    answer = await connect(bob, lying)
+    assert answer.headers["location"] == "/account/security?trouble=taken&with=work"
+    assert await app.rows("SELECT count(*) AS n FROM identities") == [(1,)]
+    page = read(await bob.get(answer.headers["location"]))
+    assert "connected to another account" in page.one(id="trouble").text
+
+
+@pytest.mark.asvs("S22")
+async def test_a_flow_of_another_session_connects_nothing(app, alice, bob, lying):
+    page = await alice.post("/account/identities", {"provider": "work"})
+    url = read(page).one("meta", http_equiv="refresh").attrs["content"].removeprefix("0;url=")
+    callback = lying.callback_of(url)
+    flow = alice.client.cookies["flow"]
+    bob.client.cookies.set("flow", flow, domain="localhost.local", path="/")
+    answer = await bob.get(callback)
+    assert answer.headers["location"] == "/account/security?trouble=expired&with=work"
+    assert "/token" not in lying.requests
+
+
+@pytest.mark.asvs("S31")
+async def test_another_site_cannot_connect_an_identity(app, alice, lying):
+    await prepare(alice, lying)
+    fields = {"provider": "work"}
+    answer = await alice.post("/account/identities/connect", fields, sec_fetch_site="cross-site")
+    assert answer.status_code == 403
+    assert await app.count("identities") == 0
+
+
+async def test_the_owner_of_a_trusted_email_logs_in_and_connects(make_app, lying):
+    app = await make_app(WORK_TRUST_EMAIL="yes")
+    alice = await app.sign_up_user("Alice")
+    await app.change("UPDATE users SET verified_at = created_at")
+    await alice.post("/logout")
+    lying.user |= {"email": "alice@example.com", "email_verified": True}
+    location = (await come_back(alice, lying)).headers["location"]
+    form = read(await alice.get(location)).one("form", id="login-form")
+    target = form.one("input", name="next").attrs["value"]
+    assert (await alice.log_in(next=target)).headers["location"] == "/account/security?connect=1"
+    await alice.post("/account/identities/connect", {"provider": "work"})
+    assert await app.count("identities") == 1
+
+
+async def test_the_data_download_has_the_identities(app, alice, bob, lying):
+    lying.user["email"] = "work@example.com"
+    await connect(alice, lying)
+    (entry,) = json.loads((await alice.post("/account/data")).text)["identities"]
+    assert (entry["provider"], entry["issuer"]) == ("work", lying.issuer)
+    assert (entry["subject"], entry["label"]) == ("user-1", "work@example.com")
+    assert json.loads((await bob.post("/account/data")).text)["identities"] == []
+
+
+async def test_an_identity_can_be_disconnected(app, alice, lying):
+    await connect(alice, lying)
+    answer = await alice.post(f"/account/identities/{await identity_of(app)}/remove")
+    assert answer.headers["location"] == "/account/security"
+    assert await app.count("identities") == 0
+    await alice.post("/logout")
+    assert (await come_back(alice, lying)).headers["location"] == "/signup/with/work"
+
+
+@pytest.mark.asvs("S05")
+async def test_a_user_cannot_disconnect_another_users_identity(app, alice, bob, lying):
+    await connect(alice, lying)
+    path = f"/account/identities/{await identity_of(app)}/remove"
+    assert (await bob.post(path)).status_code == 404
+    assert await app.count("identities") == 1
+
+
+@pytest.mark.asvs("S101")
+async def test_the_last_way_in_is_not_disconnected(app, anonymous, lying):
+    await sign_up(anonymous, lying)
+    path = f"/account/identities/{await identity_of(app)}/remove"
+    assert (await anonymous.post(path)).status_code == 409
+    assert await app.count("identities") == 1
+    assert await anonymous.is_logged_in()
+
+
+@pytest.mark.asvs("S101")
+async def test_of_two_identities_one_stays_if_both_are_removed_at_once(app, anonymous, lying):
+    await sign_up(anonymous, lying)
+    lying.user = {"sub": "user-2"}
+    await connect(anonymous, lying)
+    ids = [row[0] for row in await app.rows("SELECT id FROM identities")]
+    assert len(ids) == 2
+    await asyncio.gather(*[anonymous.post(f"/account/identities/{id}/remove") for id in ids])
+    assert await app.count("identities") == 1
+
+
+async def test_an_identity_of_a_removed_provider_is_no_way_in(make_app, app, anonymous, lying):
+    await sign_up(anonymous, lying)
+    lying.user = {"sub": "user-2"}
+    await connect(anonymous, lying)
+    await app.change("UPDATE identities SET provider = 'former' WHERE subject = 'user-2'")
+    page = await anonymous.get("/account/security")
+    assert "No longer offered here" in page.text
+    kept = (await app.rows("SELECT id FROM identities WHERE provider = 'work'"))[0][0]
+    assert (await anonymous.post(f"/account/identities/{kept}/remove")).status_code == 409
+
+
+async def test_connecting_needs_few_statements(app, alice, lying):
+    await prepare(alice, lying)
+    before = app.statements
+    await alice.post("/account/identities/connect", {"provider": "work"})
+    assert app.statements - before <= 17

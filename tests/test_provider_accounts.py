@@ -1,0 +1,242 @@
+"""Tests of accounts that an identity of a provider opens: emails, links in mails, passwords."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.browser_client import Browser, read, set_cookie_of
+from tests.conftest import Clock, TestApp
+from tests.environment import SECRET
+from tests.lying_provider import LyingProvider, serving
+from tests.mail import confirm_email, deliver, enabled_outbox, link_field, open_link, receive
+from tests.test_hooks import refusing
+from tests.test_identities import connect
+from tests.test_provider_login import come_back, sign_up
+
+NEW = "another engine-No.9"
+
+
+@pytest.fixture
+def lying(clock: Clock) -> Iterator[LyingProvider]:
+    with serving(LyingProvider(now=clock)) as provider:
+        yield provider
+
+
+@pytest.fixture
+def environ(lying: LyingProvider) -> dict[str, str]:
+    return {"SESSION_SECRET": SECRET, "RATE_LIMITS": "off", **lying.settings}
+
+
+@pytest.fixture
+async def app(make_app: Callable) -> TestApp:
+    return await make_app(mail=enabled_outbox())
+
+
+@pytest.fixture
+async def strict(make_app: Callable) -> TestApp:
+    """Returns an application that requires confirmed emails."""
+    return await make_app(mail=enabled_outbox(requires_verification=True))
+
+
+@pytest.fixture
+async def private(make_app: Callable) -> TestApp:
+    mail = enabled_outbox(requires_verification=True)
+    return await make_app(mail=mail, SIGNUP_PRIVACY="private")
+
+
+# Emails that must be confirmed, and emails that are private.
+
+
+async def test_without_a_confirmed_email_there_is_no_session(strict, lying):
+    browser = await strict.browser("Alice")
+    answer = await sign_up(browser, lying)
+    assert answer.headers["location"] == "/login?new=1"
+    assert not await browser.is_logged_in()
+    answer = await come_back(browser, lying)
+    assert answer.headers["location"] == "/signup/with/work"
+    assert "session" not in set_cookie_of(answer)
+
+
+async def test_a_user_who_typed_a_wrong_email_signs_up_again(strict, lying):
+    browser = await strict.browser("Alice")
+    await sign_up(browser, lying, email="wrong@example.com")
+    answer = await sign_up(browser, lying)
+    assert answer.headers["location"] == "/login?new=1"
+    await open_link(browser, await receive(strict, "verify", browser.email))
+    assert (await come_back(browser, lying)).headers["location"] == "/dashboard"
+    query = "SELECT email FROM users JOIN identities ON users.id = identities.user_id"
+    assert await strict.rows(query) == [(browser.email,)]
+
+
+async def test_the_link_of_the_mail_confirms_the_email_at_the_log_in(strict, lying):
+    browser = await strict.browser("Alice")
+    await sign_up(browser, lying)
+    await open_link(browser, await receive(strict, "verify", browser.email))
+    answer = await come_back(browser, lying)
+    assert answer.headers["location"] == "/dashboard"
+    assert await browser.is_logged_in()
+    assert await strict.count("users WHERE verified_at IS NOT NULL") == 1
+    await browser.post("/logout")
+    assert (await come_back(browser, lying)).headers["location"] == "/dashboard"
+
+
+async def test_the_link_of_another_account_confirms_nothing(strict, lying):
+    other = await strict.browser("Bob")
+    await other.sign_up()
+    message = await receive(strict, "verify", other.email)
+    browser = await strict.browser("Alice")
+    await sign_up(browser, lying)
+    await open_link(browser, message)
+    answer = await come_back(browser, lying)
+    assert answer.headers["location"] == "/signup/with/work"
+    assert await strict.count("users WHERE verified_at IS NOT NULL") == 0
+
+
+@pytest.mark.asvs("S52")
+async def test_a_private_sign_up_does_not_show_that_an_email_is_taken(private, lying):
+    await private.create("Alice")
+    answers = []
+    for number, email in enumerate(["alice@example.com", "grace@example.com"]):
+        lying.user = {"sub": f"user-{number}", "name": "Grace"}
+        browser = await private.browser("Grace", email)
+        answer = await sign_up(browser, lying)
+        answers.append((answer.status_code, answer.content, sorted(set_cookie_of(answer))))
+        assert answer.headers["location"] == "/login?new=1"
+        assert not await browser.is_logged_in()
+    assert answers[0] == answers[1]
+    assert await private.rows("SELECT subject FROM identities") == [("user-1",)]
+    kinds = {(mail.message_type, mail.recipient) for mail in await deliver(private)}
+    assert ("exists", "alice@example.com") in kinds
+    assert ("verify", "grace@example.com") in kinds
+
+
+@pytest.mark.asvs("S52")
+@pytest.mark.parametrize("email", ["alice@example.com", "free@example.com"])
+async def test_after_a_private_sign_up_the_identity_answers_alike(private, lying, email):
+    await private.create("Alice")
+    browser = await private.browser("Grace", email)
+    await sign_up(browser, lying)
+    answer = await sign_up(browser, lying, email="other@example.com")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login?new=1")
+    assert not await browser.is_logged_in()
+
+
+@pytest.mark.asvs("S52")
+async def test_a_private_sign_up_does_not_show_the_refusal_of_a_hook(make_app, lying):
+    app = await make_app(
+        mail=enabled_outbox(requires_verification=True),
+        product=refusing("signup"),
+        SIGNUP_PRIVACY="private",
+    )
+    answer = await sign_up(await app.browser("Grace"), lying)
+    assert answer.headers["location"] == "/login?new=1"
+    assert (await app.count("users"), await app.count("identities")) == (0, 0)
+
+
+# "Not you?" in mails.
+
+
+async def test_not_me_disconnects_the_identity_that_its_mail_reports(app, clock, alice, lying):
+    await confirm_email(app, alice)
+    await connect(alice, lying)
+    clock.move(hours=1)
+    await alice.confirm()
+    lying.user = {"sub": "of an attacker"}
+    await connect(alice, lying)
+    message = await receive(app, "factor", alice.email)
+    owner = await app.browser("Alice")
+    await open_link(owner, message)
+    await owner.post("/not-me", {"sure": "yes", **link_field(message)})
+    assert await app.rows("SELECT subject FROM identities") == [("user-1",)]
+    assert not await alice.is_logged_in()
+
+
+async def test_not_me_of_an_older_mail_disconnects_newer_identities(app, clock, alice, lying):
+    await confirm_email(app, alice)
+    phone = await app.browser("Alice", user_agent="Mozilla/5.0 (Windows NT 10.0) Chrome/140.0")
+    await phone.log_in()
+    message = await receive(app, "new-device", alice.email)
+    clock.move(hours=1)
+    await phone.confirm()
+    await connect(phone, lying)
+    owner = await app.browser("Alice")
+    await open_link(owner, message)
+    await owner.post("/not-me", {"sure": "yes", **link_field(message)})
+    assert await app.count("identities") == 0
+
+
+# Accounts without a password.
+
+
+@pytest.mark.asvs("S49")
+async def test_log_in_answers_alike_for_an_account_without_a_password(app, lying):
+    await sign_up(await app.browser("Alice"), lying)
+    answers, hashes = [], []
+    for email in ("alice@example.com", "nobody@example.com"):
+        browser = await app.browser("Alice", email)
+        before = app.hashes
+        answer = await browser.log_in("wrong-No.1 at all")
+        hashes.append(app.hashes - before)
+        # The form after it has a random challenge for a passkey.
+        page = answer.text.partition('<form id="passkey-form"')[0]
+        answers.append((answer.status_code, page.replace(email, "")))
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 422
+    assert hashes == [1, 1]
+
+
+@pytest.mark.asvs("S49")
+async def test_the_stored_mark_is_no_password(app, lying):
+    await sign_up(await app.browser("Alice"), lying)
+    assert (await (await app.browser("Alice")).log_in("!")).status_code == 422
+
+
+async def test_an_account_without_a_password_sets_one(app, lying):
+    browser = await app.browser("Alice")
+    await sign_up(browser, lying)
+    form = read(await browser.get("/account")).one("form", id="password-form")
+    assert not form.all("input", name="current_password")
+    assert (await browser.post("/account/password", {"password": NEW})).status_code == 303
+    other = await app.browser("Alice")
+    assert (await other.log_in(NEW)).headers["location"] == "/dashboard"
+    assert await app.count("identities") == 1
+
+
+async def test_a_reset_of_a_confirmed_account_keeps_its_identity(app, lying):
+    browser = await app.browser("Alice")
+    await sign_up(browser, lying)
+    await confirm_email(app, browser)
+    app.clock.move(seconds=1)
+    await browser.post("/forgot", {"email": browser.email})
+    message = await receive(app, "reset")
+    await open_link(browser, message)
+    await browser.post("/reset", {"password": NEW, **link_field(message)})
+    assert await app.count("identities") == 1
+    assert (await (await app.browser("Alice")).log_in(NEW)).status_code == 303
+
+
+async def test_the_last_identity_is_disconnected_after_a_password_is_set(app, lying):
+    browser = await app.browser("Alice")
+    await sign_up(browser, lying)
+    await browser.post("/account/password", {"password": NEW})
+    ((identity,),) = await app.rows("SELECT id FROM identities")
+    await browser.post(f"/account/identities/{identity}/remove")
+    assert await app.count("identities") == 0
+
+
+# Sessions without rows.
+
+
+async def test_stateless_sessions_start_and_end_with_a_provider(make_app, lying):
+    app = await make_app(SESSION_STRATEGY="stateless")
+    browser: Browser = await app.browser("Alice")
+    await sign_up(browser, lying)
+    assert await browser.is_logged_in()
+    other = await app.browser("Alice")
+    assert (await come_back(other, lying)).headers["location"] == "/dashboard"
+    lying.user = {"sub": "user-2"}
+    app.clock.move(seconds=1)
+    await connect(browser, lying)
+    assert await browser.is_logged_in()
+    assert not await other.is_logged_in()
+    assert await app.count("identities") == 2

@@ -1,0 +1,37 @@
+"""Contains the functions that read and set the cookies of log-ins at other providers."""
+
+from starlette.requests import Request
+
+from db.access import providers
+from db.providers.asserted import Asserted
+from db.sessions.claims import NewCookie
+from web.http.cookies import delete_sent_cookie, queue_cookie, read_cookie
+from web.state import app_state
+
+
+def read_flow_cookie(request: Request) -> str | None:
+    """Returns the cookie of the log-ins that the browser has started."""
+    return read_cookie(request.scope, "flow")
+
+
+def set_flow_cookie(request: Request, cookie: NewCookie) -> None:
+    queue_cookie(request.scope, "flow", cookie)
+
+
+def find_identity(request: Request, provider: str = "") -> Asserted | None:
+    """Returns the verified identity that waits for its user's decision; None if there is none, or
+    it is of another provider than the given one.
+    """
+    store = app_state(request.scope).store
+    asserted = providers.find_kept_identity(store, read_cookie(request.scope, "identity"))
+    is_wanted = asserted is not None and provider in ("", asserted.provider)
+    return asserted if is_wanted else None
+
+
+def keep_identity(request: Request, asserted: Asserted) -> None:
+    store = app_state(request.scope).store
+    queue_cookie(request.scope, "identity", providers.keep_identity(store, asserted))
+
+
+def delete_identity(request: Request) -> None:
+    delete_sent_cookie(request.scope, "identity")

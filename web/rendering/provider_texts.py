@@ -1,0 +1,72 @@
+"""Contains the sentences about log-ins at other providers that have failed."""
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+
+from db.messages import Message
+from web.rendering.responses import url_path
+from web.state import app_state
+
+DEFAULT_LABEL: Final = Message("The provider")
+TROUBLES: Final[Mapping[str, Message]] = {
+    "cancelled": Message("You canceled at {label}. Nothing was changed."),
+    "expired": Message("That took too long, or it started in another browser. Try again."),
+    "refused": Message("{label} didn't finish the log-in. Try again, or log in another way."),
+    "down": Message("{label} isn't answering. Try again in a minute, or log in another way."),
+    "taken": Message(
+        "This {label} account is connected to another account here. Disconnect it there first."
+    ),
+    "many": Message("Your account has too many connections. Disconnect one first."),
+    "other": Message(
+        "This {label} account isn't connected to your account here. Use the one that is."
+    ),
+    "closed": Message("This {label} account can't log in here. Ask an administrator."),
+}
+
+
+def trouble_text(request: Request) -> str:
+    """Returns the sentence that the query parameter `trouble` selects; empty for any other value.
+
+    The parameter `with` is the name of the provider, whose label the sentence contains.
+    """
+    query = request.query_params
+    text = TROUBLES.get(query.get("trouble", ""))
+    return text.format(label=provider_label(request, query.get("with", ""))) if text else ""
+
+
+def link_text(request: Request) -> str:
+    """Returns the sentence for users who have an account and have come back from a provider."""
+    label = find_label(request, request.query_params.get("link", ""))
+    if not label:
+        return ""
+    return Message(
+        "You already have an account with this email. Log in as usual, and we'll offer to "
+        "connect {label}."
+    ).format(label=label)
+
+
+def trouble_url(request: Request, page_name: str, trouble: str) -> str:
+    """Returns the URL of a page that displays the sentence of this trouble."""
+    query = urlencode({"trouble": trouble, "with": request.path_params["provider"]})
+    return f"{url_path(request, page_name)}?{query}"
+
+
+def login_to_connect(request: Request, name: str) -> str:
+    """Returns the URL of the log-in that leads to the form which connects the kept identity."""
+    target = f"{url_path(request, 'account-security')}?connect=1"
+    return f"{url_path(request, 'login')}?{urlencode({'link': name, 'next': target})}"
+
+
+def provider_label(request: Request, name: str) -> str:
+    return find_label(request, name) or DEFAULT_LABEL
+
+
+def find_label(request: Request, name: str) -> str:
+    """Returns the label of a configured provider, or an empty string."""
+    for provider in app_state(request.scope).settings.providers:
+        if provider.name == name:
+            return provider.label
+    return ""
