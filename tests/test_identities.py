@@ -41,6 +41,12 @@ async def identity_of(app: TestApp) -> str:
     return (await app.rows("SELECT id FROM identities"))[0][0]
 
 
+async def outcomes(app: TestApp, event: str) -> list[str]:
+    """Returns the outcomes of the audit entries about an event."""
+    found = await app.rows(f"SELECT outcome FROM audit WHERE event = '{event}' ORDER BY number")
+    return [outcome for (outcome,) in found]
+
+
 async def test_a_user_connects_an_identity_and_logs_in_with_it(app, alice, lying):
     lying.user["email"] = "work@example.com"
     await prepare(alice, lying)
@@ -86,6 +92,7 @@ async def test_an_identity_of_another_account_is_taken(app, alice, bob, lying):
     answer = await connect(bob, lying)
     assert answer.headers["location"] == "/account/security?trouble=taken&with=work"
     assert await app.rows("SELECT count(*) AS n FROM identities") == [(1,)]
+    assert await outcomes(app, "identity.link") == ["done", "refused"]
     page = read(await bob.get(answer.headers["location"]))
     assert "connected to another account" in page.one(id="trouble").text
 
@@ -139,6 +146,7 @@ async def test_an_identity_can_be_disconnected(app, alice, lying):
     answer = await alice.post(f"/account/identities/{await identity_of(app)}/remove")
     assert answer.headers["location"] == "/account/security"
     assert await app.count("identities") == 0
+    assert await outcomes(app, "identity.unlink") == ["done"]
     await alice.post("/logout")
     assert (await come_back(alice, lying)).headers["location"] == "/signup/with/work"
 

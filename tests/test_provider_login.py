@@ -220,6 +220,7 @@ async def test_an_unconfirmed_account_becomes_that_of_its_email(make_app, lying)
     assert not await attacker.is_logged_in()
     assert (await attacker.log_in()).status_code == 422
     assert await app.count("users") == 1
+    assert await app.count("audit WHERE event = 'identity.take-over'") == 1
 
 
 @pytest.mark.asvs("S24")
