@@ -41,11 +41,11 @@ WITHOUT_VIEWER = {  # These coroutines of db/access need no viewer.
     "db/access/invitations.py:join",
     "db/access/providers.py:begin",
     "db/access/providers.py:finish",
-    "db/access/providers.py:log_in",
-    "db/access/providers.py:sign_up",
-    "db/access/providers.py:take_over",
-    "db/access/providers.py:find_email_owner",
-    "db/access/providers.py:insert_identity",
+    "db/access/provider_accounts.py:log_in",
+    "db/access/provider_accounts.py:sign_up",
+    "db/access/provider_accounts.py:take_over",
+    "db/access/provider_accounts.py:find_email_owner",
+    "db/access/provider_accounts.py:insert_identity",
 }
 CALLERS = (
     *("Store", "Claimant", "Viewer", "Admin", "Sudo[Viewer]", "Sudo[Admin]", "Operator", "Mailer"),

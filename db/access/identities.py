@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from sqlalchemy import bindparam, delete, func, select
 
-from db.access.providers import insert_identity
+from db.access.provider_accounts import insert_identity
 from db.audit import log as audit_log
 from db.audit.log import viewer_actor
 from db.engine.statement import Statement

@@ -6,8 +6,9 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from db.access import provider_confirmation, providers
-from db.access.providers import AlreadyFinished, Failed, Returned, Trouble, UnknownIdentity
+from db.access import provider_accounts, provider_confirmation, providers
+from db.access.provider_accounts import UnknownIdentity
+from db.access.providers import AlreadyFinished, Failed, Returned, Trouble
 from db.errors import ProviderUnavailable
 from db.messages import Message
 from db.providers.answers import ProviderAnswer
@@ -148,7 +149,7 @@ async def _confirm(request: Request, returned: Returned) -> Response:
 
 async def _log_in(request: Request, returned: Returned) -> Response:
     verify_token = read_link_cookie(request.scope)
-    result = await providers.log_in(
+    result = await provider_accounts.log_in(
         app_state(request.scope).store,
         returned,
         client=get_client_info(request),

@@ -5,7 +5,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from db.access import providers
+from db.access import provider_accounts, providers
 from db.access.providers import Failed, ProviderLink
 from db.errors import AccountNotCreated, RateLimited, Refused, Unavailable
 from db.messages import Message
@@ -40,7 +40,7 @@ async def show(request: Request) -> Response:
     asserted = find_identity(request, _name(request))
     if asserted is None:
         return _redirect_to_login(request, "expired")
-    owner = await providers.find_email_owner(app_state(request.scope).store, asserted)
+    owner = await provider_accounts.find_email_owner(app_state(request.scope).store, asserted)
     if owner == "confirmed":
         return RedirectResponse(login_to_connect(request, _name(request)), 303)
     form = _blank_form(asserted)
@@ -61,13 +61,13 @@ async def submit(request: Request) -> Response:
     result: NewSession | NewClaim | str | Failed | None = None
     try:
         if fields.get("mine") == "on":
-            result = await providers.take_over(store, asserted, client=client)
+            result = await provider_accounts.take_over(store, asserted, client=client)
         elif not _may_sign_up(request):
             return _redirect_to_login(request, "closed")
         elif form.data is not None:
             domains = app_state(request.scope).settings.sign_up.domains
             if not refuse_other_domains(form, form.data.email, domains):
-                result = await providers.sign_up(
+                result = await provider_accounts.sign_up(
                     store,
                     asserted,
                     name=form.data.name,
@@ -129,7 +129,7 @@ async def _respond_with_errors(
     status: int = 422,
     retry_after: int | None = None,
 ) -> Response:
-    owner = await providers.find_email_owner(app_state(request.scope).store, asserted)
+    owner = await provider_accounts.find_email_owner(app_state(request.scope).store, asserted)
     return refused_form(
         request,
         "providers/finish_page.html",
