@@ -153,6 +153,7 @@ async def test_an_unknown_identity_signs_up_by_a_form(app, anonymous, lying):
     assert await app.rows("SELECT password_hash FROM users") == [("!",)]
 
 
+@pytest.mark.guide("A25")
 async def test_a_known_identity_logs_in(app, known, lying):
     answer = await come_back(known, lying, "/devices")
     assert answer.headers["location"] == "/devices"

@@ -144,6 +144,7 @@ async def test_start_again_drops_the_claim(app: TestApp, claimant: Browser) -> N
 # A correct second step
 
 
+@pytest.mark.guide("A25")
 @pytest.mark.asvs("S06", "S07")
 async def test_a_correct_code_logs_in(
     app: TestApp, claimant: Browser, factor: AuthenticatorApp

@@ -172,6 +172,7 @@ async def test_a_reset_sets_the_password_and_ends_every_session(
 
 
 @BOTH
+@pytest.mark.guide("T11")
 @pytest.mark.asvs("S24")
 async def test_a_reset_removes_what_an_attacker_prepared_with_the_email(
     app: TestApp, mailer: Mailer, alice: Browser
