@@ -1,5 +1,6 @@
-"""Tests of REQUIRE_FACTOR=admins outside of the pages for administrators."""
+"""Tests of REQUIRE_FACTOR=admins."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -9,12 +10,20 @@ from starlette.responses import PlainTextResponse, Response
 from db.errors import NeedsFactor
 from db.permissions import permissions_of, require
 from tests.authenticator_app import AuthenticatorApp, set_up_app
-from tests.browser_client import Browser
+from tests.browser_client import HTMX, Browser
 from tests.conftest import TestApp
 from web.http.session import verify_session
+from web.middleware.guard import RouteAccess
 from web.router import Requires
 
 SECURITY_PAGE = "/account/security?required=1"
+FIELDS = {
+    "role": "admin",
+    "team": "Changed",
+    "email": "eve@example.com",
+    "name": "Eve",
+    "sure": "on",
+}
 
 
 @pytest.fixture
@@ -46,6 +55,34 @@ async def factor(app: TestApp, ada: Browser) -> AuthenticatorApp:
     factor = await set_up_app(app, ada)
     assert (await factor.log_in(ada)).status_code == 303
     return factor
+
+
+@pytest.mark.asvs("S104")
+async def test_every_page_and_form_for_administrators_is_refused(
+    app: TestApp, ada: Browser, alice: Browser
+) -> None:
+    ((user_id,),) = await app.rows("SELECT id FROM users WHERE name = 'Alice'")
+    before = await everything(app)
+    rows = [route for route in app.asgi_app.router.routes if route.access is RouteAccess.ADMINS]
+    assert len(rows) > 20
+    for route in rows:
+        path = re.sub(r"{(\w+)}", lambda name: "user" if name[1] == "role" else user_id, route.path)
+        for method in route.endpoints:
+            fields = None if method in ("GET", "DELETE") else FIELDS
+            for headers in ({}, HTMX):
+                answer = await ada.request(method, path, fields, **headers)
+                target = answer.headers.get("location") or answer.headers.get("hx-redirect")
+                if path.startswith("/api/"):
+                    expected = (403, None)
+                else:
+                    expected = (403 if headers else 303, SECURITY_PAGE)
+                assert (answer.status_code, target) == expected, (method, path)
+    assert await everything(app) == before
+
+
+async def everything(app: TestApp) -> list[list[tuple]]:
+    tables = ("users", "sessions", "roles", "invitations")
+    return [await app.rows(f"SELECT * FROM {table} ORDER BY 1") for table in tables]
 
 
 @pytest.mark.asvs("S115")
