@@ -138,7 +138,8 @@ async def test_a_mail_is_sent_by_each_way_to_connect(
 ) -> None:
     with mail_server(tmp_path, tls=tls, requires_login=tls != "none") as server:
         url = server.url(credentials="" if tls == "none" else CREDENTIALS)
-        sending = await make_sending(server, url)
+        # On a busy machine, the handshake of TLS can take longer than the other tests wait.
+        sending = await make_sending(server, url, command_seconds=30.0, attempt_seconds=30.0)
         await sending.post()
         await sending.send_all()
         [mail] = server.mails
