@@ -18,16 +18,17 @@ import db.engine  # noqa: F401  (registers the back ends with `databases`)
 from db.clock import monotonic_clock
 from db.crypto.breached_passwords import BreachedPasswords
 from db.crypto.encrypted_tokens import EncryptedTokens
-from db.crypto.factor_secrets import FactorSecrets
 from db.crypto.identity_keys import IdentityKeys
 from db.crypto.key_ring import KeyRing
 from db.crypto.macs import MacKeys, derive_key
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
+from db.crypto.stored_secrets import StoredSecrets
 from db.database import LazyDatabase, WriteCheck
 from db.engine.statement import Bound
 from db.factor_settings import FactorSettings
 from db.mail.state import OutboxState
+from db.organizations.settings import OrganizationSettings
 from db.product import ProductData
 from db.providers.provider import Provider
 from db.providers.providers import Providers
@@ -59,7 +60,8 @@ class Store:
     identity_keys: IdentityKeys
     doctor_keys: MacKeys
     encrypted_tokens: EncryptedTokens
-    factor_secrets: FactorSecrets
+    factor_secrets: StoredSecrets
+    client_secrets: StoredSecrets
     passwords: Passwords
     breached_passwords: BreachedPasswords
     limiter: LimiterState
@@ -73,6 +75,7 @@ class Store:
     product: ProductData = field(default_factory=ProductData)
     lifetimes: SessionLifetimes = field(default_factory=SessionLifetimes)
     factors: FactorSettings = field(default_factory=FactorSettings)
+    organizations: OrganizationSettings = field(default_factory=OrganizationSettings)
     # Held for each statement of an export, so that parallel exports never delay other requests.
     export_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -142,6 +145,7 @@ def make_store(
     lifetimes: SessionLifetimes | None = None,
     factors: FactorSettings | None = None,
     providers: Sequence[Provider] = (),
+    organizations: OrganizationSettings | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> Store:
     """Returns a store for the database at this URL; the database is not connected yet.
@@ -151,7 +155,8 @@ def make_store(
     URL of the breached-password service; without one, passwords are not looked up. `outbox` says
     whether mails are sent; by default none are. `product` is the data part of a product,
     `lifetimes` are those of sessions, `factors` the settings of second steps and passkeys,
-    and `providers` the identity providers to log in with.
+    `providers` the identity providers to log in with, and `organizations` the settings of
+    organizations.
     """
     now = monotonic_clock(now)
     device_secrets = [derive_key(secret, "device cookie") for secret in secrets]
@@ -165,7 +170,8 @@ def make_store(
         identity_keys=IdentityKeys(secrets),
         doctor_keys=MacKeys(secrets, "doctor"),
         encrypted_tokens=EncryptedTokens(secrets, lambda: now().timestamp()),
-        factor_secrets=FactorSecrets(secrets),
+        factor_secrets=StoredSecrets(secrets, "factor secrets"),
+        client_secrets=StoredSecrets(secrets, "client secrets"),
         passwords=passwords or Passwords(),
         breached_passwords=BreachedPasswords(breached_passwords),
         limiter=LimiterState(rate_limits, changed_limits),
@@ -176,4 +182,5 @@ def make_store(
         lifetimes=lifetimes or SessionLifetimes(),
         factors=factors or FactorSettings(),
         providers=Providers(providers, now),
+        organizations=organizations or OrganizationSettings(),
     )

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-SCHEMA: Final = "0008"  # The newest revision of db/migrations, which this code requires.
+SCHEMA: Final = "0009"  # The newest revision of db/migrations, which this code requires.
 
 
 class Instant(TypeDecorator[datetime]):
@@ -135,8 +135,13 @@ sessions = Table(
     Column("address", Text, key="ip_address", nullable=False),
     # whether the user chose to stay logged in, which selects the lifetimes of the session
     Column("is_remembered", Boolean, nullable=False, server_default=false()),
+    # Of a session that began with a log-in at a provider: see db.sessions.provider_login.
+    Column("provider_subject_hash", Text),
+    Column("provider_sid_hash", Text),
     Index("sessions_user_id", "user_id"),
     Index("sessions_expires_at", "expires_at"),
+    Index("sessions_provider_subject_hash", "provider_subject_hash"),
+    Index("sessions_provider_sid_hash", "provider_sid_hash"),
 )
 
 buckets = Table(
@@ -295,7 +300,7 @@ totp = Table(
     "totp",
     metadata,
     Column("user_id", Text, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
-    Column("secret", Text, nullable=False),  # encrypted: see db.crypto.factor_secrets
+    Column("secret", Text, nullable=False),  # encrypted: see db.crypto.stored_secrets
     Column("kid", Text, nullable=False),  # the id of the key that it is encrypted with
     # The time step of the newest code that was used: no code of this step or before is accepted.
     Column("last_step", BigInteger, nullable=False),
@@ -327,6 +332,41 @@ identities = Table(
     Column("last_used_at", Instant),
     UniqueConstraint("issuer", "subject"),
     Index("identities_user_id", "user_id"),
+)
+
+# The organizations whose users log in at an identity provider of their own: a domain of emails,
+# bound to an issuer. An organization counts only after its domain was verified.
+organizations = Table(
+    "organizations",
+    metadata,
+    Column("domain", Text, primary_key=True),  # in canonical form, such as `example.com`
+    Column("label", Text, nullable=False),  # what buttons and sentences call the provider
+    Column("issuer", Text, nullable=False),
+    Column("client_id", Text, nullable=False),
+    Column("client_secret", Text, nullable=False),  # encrypted: see db.crypto.stored_secrets
+    Column("kid", Text, nullable=False),  # the id of the key that it is encrypted with
+    Column("scopes", Text, nullable=False),  # separated by spaces
+    # whether a user of the organization may create an account by a log-in
+    Column("allows_sign_up", Boolean, nullable=False),
+    # the claim that decides the role of its users, such as `groups`; empty if none does
+    Column("role_claim", Text, nullable=False),
+    # the text of the DNS record that verifies the domain; a new one for each issuer
+    Column("proof", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("verified_at", Instant),
+)
+
+# The role of each value of an organization's claim. Of several values, the first one counts.
+organization_roles = Table(
+    "organization_roles",
+    metadata,
+    Column(
+        "domain", Text, ForeignKey("organizations.domain", ondelete="CASCADE"), primary_key=True
+    ),
+    Column("claim_value", Text, primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("role", Text, ForeignKey("roles.name", ondelete="CASCADE"), nullable=False),
+    Index("organization_roles_role", "role"),
 )
 
 # The encrypted tokens that were used and have not expired. The primary key allows one use of each.

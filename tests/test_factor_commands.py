@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pyotp
 import pytest
 
-from db.crypto.factor_secrets import FactorSecrets
 from db.crypto.secret import Secret
+from db.crypto.stored_secrets import StoredSecrets
 from tests.authenticator_app import KEY
 from tests.browser_client import PASSWORD
 from tests.commands import CommandResult
@@ -23,7 +23,7 @@ def create_alice(run: Run, database: sqlite3.Connection, secret: str) -> str:
     """Creates Alice with an app, a code, a passkey and a session, and returns her id."""
     assert run(*CREATE, stdin=PASSWORD, SESSION_SECRET=secret).returncode == 0
     ((user_id,),) = database.execute("SELECT id FROM users").fetchall()
-    secrets = FactorSecrets([Secret(secret.encode())])
+    secrets = StoredSecrets([Secret(secret.encode())], "factor secrets")
     text = secrets.encrypt(user_id, Secret(pyotp.TOTP(KEY).byte_secret()))
     database.execute("UPDATE users SET has_factor = 1")
     database.execute(
@@ -59,7 +59,10 @@ def test_rekey_encrypts_every_secret_with_the_first_key(
         "1 secret was encrypted again; apps with the first key: 1\n",
     )
     text, kid = database.execute("SELECT secret, kid FROM totp").fetchone()
-    assert FactorSecrets([Secret(NEW.encode())]).decrypt(user_id, text, kid) is not None
+    assert (
+        StoredSecrets([Secret(NEW.encode())], "factor secrets").decrypt(user_id, text, kid)
+        is not None
+    )
     again = run("factors", "rekey", SESSION_SECRET=NEW)
     assert (again.returncode, again.stdout[:1]) == (0, "0")
 

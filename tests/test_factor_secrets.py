@@ -9,8 +9,8 @@ import pyotp
 import pytest
 
 from db.access import operator_factors
-from db.crypto.factor_secrets import FactorSecrets
 from db.crypto.secret import Secret
+from db.crypto.stored_secrets import StoredSecrets
 from db.factors import totp
 from db.maintenance.pruning import prune
 from db.maintenance.startup import warn_of_unusable_factors
@@ -93,7 +93,7 @@ async def test_twenty_concurrent_uses_of_a_code_have_one_success(app: TestApp) -
 
 
 def test_a_secret_is_bound_to_its_user_and_its_key() -> None:
-    secrets = FactorSecrets([Secret(b"a" * 32)])
+    secrets = StoredSecrets([Secret(b"a" * 32)], "factor secrets")
     text = secrets.encrypt("alice", APP_SECRET)
     decrypted = secrets.decrypt("alice", text, secrets.kid)
     assert decrypted is not None and decrypted.reveal() == APP_SECRET.reveal()
@@ -102,7 +102,7 @@ def test_a_secret_is_bound_to_its_user_and_its_key() -> None:
     assert secrets.decrypt("alice", text[:-4] + "AAAA", secrets.kid) is None
     for garbage in ("", "é", "AAAA", "=" * 9):
         assert secrets.decrypt("alice", garbage, secrets.kid) is None
-    other = FactorSecrets([Secret(b"b" * 32)])
+    other = StoredSecrets([Secret(b"b" * 32)], "factor secrets")
     assert other.decrypt("alice", text, other.kid) is None
     assert secrets.encrypt("alice", APP_SECRET) != text
 

@@ -183,7 +183,10 @@ async def test_an_identity_of_a_removed_provider_is_no_way_in(make_app, app, ano
     await sign_up(anonymous, lying)
     lying.user = {"sub": "user-2"}
     await connect(anonymous, lying)
-    await app.change("UPDATE identities SET provider = 'former' WHERE subject = 'user-2'")
+    await app.change(
+        "UPDATE identities SET provider = 'former', issuer = 'https://former.example'"
+        " WHERE subject = 'user-2'"
+    )
     page = await anonymous.get("/account/security")
     assert "No longer offered here" in page.text
     kept = (await app.rows("SELECT id FROM identities WHERE provider = 'work'"))[0][0]

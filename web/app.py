@@ -196,6 +196,7 @@ def open_store(settings: Settings, *, product: ProductData | None = None, **opti
         lifetimes=settings.session_lifetimes,
         factors=settings.factors,
         providers=settings.providers,
+        organizations=settings.organizations,
         product=product,
         **options,
     )

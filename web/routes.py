@@ -67,6 +67,7 @@ routes = [
     Guests ("/signup",                        get=signup.show,          post=signup.submit,            name="signup"),
     Guests ("/signup/check/{field}",                                    post=signup.check,             name="signup-check", form=SignUp),
     Guests ("/login",                         get=login.show,           post=login.submit,             name="login"),
+    Guests ("/login/check",                                             post=login.check,              name="login-check"),
     Claimants("/login/factor",                get=second_step.show,     post=second_step.submit,       name="login-factor"),
     Guests ("/login/passkey",                 get=passkey_login.show,   post=passkey_login.submit,     name="login-passkey"),
     Guests ("/login/with/{provider}",         get=provider_login.show,  post=provider_login.submit,    name="login-with"),
@@ -203,6 +204,7 @@ NEEDS_PROVIDERS = {
     *("login-with", "login-callback", "signup-with", "confirm-with"),
     *("identities", "identities-connect", "identities-remove"),
 }
+NEEDS_ORGANIZATIONS = {"login-check"}
 NEEDS_INVITATIONS = {  # With SIGNUP=closed, nobody creates an account for themselves.
     *("join", "join-link", "admin-invitations"),
     *("admin-invitation-resend", "admin-invitation-withdraw"),
@@ -227,8 +229,10 @@ def routes_for(settings: Settings, product_routes: Sequence[AppRoute] = ()) -> l
         disabled |= NEEDS_OPEN_SIGNUP
     if settings.sign_up.mode == "closed":
         disabled |= NEEDS_INVITATIONS
-    if not settings.providers:
+    if not settings.has_providers:
         disabled |= NEEDS_PROVIDERS
+    if not settings.organizations.is_enabled:
+        disabled |= NEEDS_ORGANIZATIONS
     if not settings.has_mailbox:
         disabled |= NEEDS_MAILBOX
     used = [route for route in (*routes, *product_routes) if route.name not in disabled]

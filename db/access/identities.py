@@ -13,12 +13,13 @@ from db.audit.log import viewer_actor
 from db.engine.statement import Statement
 from db.errors import NotFound
 from db.factors.changes import FactorChange, finish_change
+from db.organizations.lookup import find_provider_of_identity
 from db.providers.asserted import Asserted
 from db.rate_limits import limiter
 from db.rate_limits.limits import FACTOR_CHANGE
 from db.sessions.lifecycle import require_right
 from db.sessions.sudo import Sudo
-from db.store import pick
+from db.store import Store, pick
 from db.tables import identities
 from db.used_tokens import use_token
 from db.viewer import Viewer, require_session
@@ -27,12 +28,27 @@ MAX_IDENTITIES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """An identity of the viewer. `label` is its email or name from when it was connected."""
-
+class _IdentityRow:
     id: str
     provider: str
     issuer: str
+    label: str
+    created_at: datetime
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """An identity of the viewer. `label` is its email or name from when it was connected.
+
+    `is_offered` says whether a provider can still assert the identity. If none can, `provider` and
+    `provider_label` are the name that it had.
+    """
+
+    id: str
+    provider: str
+    provider_label: str
+    is_offered: bool
     label: str
     created_at: datetime
     last_used_at: datetime | None
@@ -43,7 +59,7 @@ class _RolledBack(Exception):
 
 
 LIST_IDENTITIES = Statement(
-    pick(Identity, identities)
+    pick(_IdentityRow, identities)
     .where(identities.c.user_id == bindparam("user_id"))
     .order_by(identities.c.created_at, identities.c.id)
 )
@@ -60,12 +76,13 @@ DELETE_IDENTITY = Statement(
 
 
 async def list_identities(viewer: Viewer) -> Sequence[Identity]:
-    """Returns the identities of the viewer, the oldest first, without a query if there is no
-    provider.
+    """Returns the identities of the viewer, the oldest first, without a query if nobody may log in
+    with a provider.
     """
-    if not viewer.store.providers.all:
+    if not (viewer.store.providers.all or viewer.store.organizations.is_enabled):
         return []
-    return await viewer.store.all(LIST_IDENTITIES(user_id=viewer.id))
+    rows: list[_IdentityRow] = await viewer.store.all(LIST_IDENTITIES(user_id=viewer.id))
+    return [await _describe(viewer.store, row) for row in rows]
 
 
 async def connect(
@@ -117,3 +134,16 @@ async def remove(sudo: Sudo[Viewer], identity_id: str) -> FactorChange:
             raise NotFound
         detail = {"provider": str(name)}
         return await finish_change(sudo, "identity.unlink", "identity-removed", detail)
+
+
+async def _describe(store: Store, row: _IdentityRow) -> Identity:
+    provider = await find_provider_of_identity(store, row.provider, row.issuer)
+    return Identity(
+        row.id,
+        provider.name if provider else row.provider,
+        provider.label if provider else row.provider,
+        provider is not None,
+        row.label,
+        row.created_at,
+        row.last_used_at,
+    )

@@ -218,11 +218,13 @@ async def sign_up(
         async with _begin_creation(store):
             if not await use_token(store, asserted.token):
                 raise _RolledBack
+            role = await _existing_role(store, asserted)
             user_id = await accounts.insert_user(
                 store,
                 name,
                 asserted.email if is_trusted else email,
                 Secret(LOCKED_HASH),
+                role=role,
                 logs_in=not needs_mail,
                 verified=is_trusted,
                 has_random_slug=is_private,
@@ -241,7 +243,7 @@ async def sign_up(
                 await _record_sign_up(store, asserted, user_actor(user_id, client))
                 return "mail"
             session = await _start_session(
-                store, user_id, "user", client, is_remembered=is_remembered, confirms=True
+                store, user_id, role, client, is_remembered=is_remembered, confirms=True
             )
             await _record_sign_up(store, asserted, user_actor(user_id, client, session.id))
             return session
@@ -373,11 +375,14 @@ async def _log_in(
     if store.outbox.requires_verification and not (user.verified or verifies):
         # Another answer would show that the email typed at the sign-up belonged to no account.
         return UnknownIdentity(asserted, await find_email_owner(store, asserted))
+    role = user.role
+    if asserted.role not in ("", role):
+        role = await _follow_role(store, asserted, user.user_id, client)
     if needs_second_step(
         store,
         client,
         user_id=user.user_id,
-        role=user.role,
+        role=role,
         has_factor=user.has_factor,
         sessions_ended_at=user.sessions_ended_at,
     ):
@@ -392,13 +397,13 @@ async def _log_in(
         )
     try:
         async with store.transaction():
-            role = await store.value(
+            recorded = await store.value(
                 RECORD_LOGIN(
                     user_id=user.user_id, now=store.now(), browser_language=client.language
                 )
             )
             used = RECORD_USE(identity_id=user.identity_id, user_id=user.user_id, now=store.now())
-            if role is None or await store.value(used) is None:
+            if recorded is None or await store.value(used) is None:
                 raise _RolledBack
             if verifies and verify_token is not None:
                 await accounts.confirm_email(store, user.user_id, verify_token)
@@ -410,7 +415,7 @@ async def _log_in(
             session = await _start_session(
                 store,
                 user.user_id,
-                str(role),
+                str(recorded),
                 client,
                 is_remembered=is_remembered,
                 confirms=not (user.has_factor or user.has_password),
@@ -423,6 +428,38 @@ async def _log_in(
     except (_RolledBack, LinkInvalid):
         return Failed("closed")
     return replace(session, language=user.language)
+
+
+async def _existing_role(store: Store, asserted: Asserted) -> Role:
+    """Returns the role that the provider gives to a new account. The role may have been deleted."""
+    if not asserted.role or await store.value(accounts.LOCK_ROLE(name=asserted.role)) is None:
+        return "user"
+    return asserted.role
+
+
+async def _follow_role(store: Store, asserted: Asserted, user_id: str, client: ClientInfo) -> Role:
+    """Gives the account the role that its organization's provider asserts, and returns its role.
+
+    The role stays as it is if it has been deleted, or if no administrator would be left.
+    """
+    actor = Actor("system", ip_address=client.ip_address, browser=client.name)
+    async with store.transaction():
+        await accounts.lock_admin_changes(store)
+        before = await accounts.get_user_state(store, user_id)
+        role = await _existing_role(store, asserted)
+        if role == before.role:
+            return role
+        change = accounts.CHANGE_ROLE(user_id=user_id, new_role=role)
+        is_changed = await store.value(change) is not None
+        await audit_log.record(
+            store,
+            "role.change",
+            actor,
+            {"from": before.role, "to": role, "with": asserted.provider},
+            target_id=user_id,
+            outcome="done" if is_changed else "refused",
+        )
+    return role if is_changed else before.role
 
 
 async def _log_in_to_winner(

@@ -43,19 +43,17 @@ USE_IDENTITY = Statement(
 
 
 async def list_providers(viewer: Viewer, options: ConfirmationOptions) -> list[ProviderLink]:
-    """Returns the providers that can confirm the viewer's identity, in the order of their buttons.
+    """Returns the providers that can confirm the viewer's identity: those of the settings in the
+    order of their buttons, then those of organizations.
 
     Returns none if the account has a password or a second step.
     """
     if not _may_use_provider(options):
         return []
-    store = viewer.store
-    connected = {
-        identity.provider
-        for identity in await list_identities(viewer)
-        if store.providers.accepts(identity.provider, identity.issuer)
-    }
-    return [link for link in providers.list_links(store) if link.name in connected]
+    offered = [one for one in await list_identities(viewer) if one.is_offered]
+    found = dict.fromkeys(ProviderLink(one.provider, one.provider_label) for one in offered)
+    in_order = [link for link in providers.list_links(viewer.store) if link in found]
+    return [*in_order, *(link for link in found if link not in in_order)]
 
 
 async def begin(

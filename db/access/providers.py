@@ -12,6 +12,7 @@ from db.audit.log import Actor, anonymous_actor
 from db.crypto.encrypted_tokens import LIFETIMES
 from db.crypto.secret import Secret
 from db.errors import ProviderRefused, ProviderUnavailable, Unavailable
+from db.organizations import lookup
 from db.providers.answers import ProviderAnswer, StartedFlow
 from db.providers.asserted import Asserted, decrypt_asserted, encrypt_asserted
 from db.providers.flows import (
@@ -82,9 +83,23 @@ def list_links(store: Store) -> list[ProviderLink]:
     return [ProviderLink(provider.name, provider.label) for provider in store.providers.all]
 
 
-def get_provider(store: Store, name: str) -> Provider:
-    """Raises NotFound."""
-    return store.providers.get(name)
+async def get_provider(store: Store, name: str) -> Provider:
+    """Returns the provider with this name, or that of the organization with this domain.
+
+    Raises NotFound.
+    """
+    return await lookup.get_provider(store, name)
+
+
+async def find_provider_of_email(store: Store, email: str) -> Provider | None:
+    """Returns the provider of the organization that the domain of the email belongs to."""
+    return await lookup.find_provider_of_email(store, email)
+
+
+async def find_label(store: Store, name: str) -> str:
+    """Returns the label of a provider for pages; empty for an unknown one."""
+    provider = await lookup.find_provider(store, name)
+    return provider.label if provider else ""
 
 
 async def begin(
@@ -98,14 +113,14 @@ async def begin(
     is_remembered: bool = False,
     confirms: bool = False,
 ) -> Departure:
-    """Starts a log-in at a provider, without a query.
+    """Starts a log-in at a provider, without a query for one of the settings.
 
     `sid_hash` is that of the session that will connect the identity, empty for a log-in. With
     `confirms`, the session will be confirmed instead, and the provider is asked to log in again.
     `cookie` is that of the flows that the browser has started before. Raises NotFound, RateLimited,
     ProviderUnavailable, and Unavailable if too many requests to the provider run.
     """
-    store.providers.get(name)
+    provider = await lookup.get_provider(store, name)
     charges = per_client(PROVIDER_START, client.ip_address)
     await limiter.take_tokens(store, anonymous_actor(client), *charges)
     now = store.now().timestamp()
@@ -120,7 +135,7 @@ async def begin(
         is_remembered=is_remembered,
         confirms=confirms,
     )
-    provider_client = await store.providers.get_client(name)
+    provider_client = await store.providers.get_client(provider)
     try:
         url = await provider_client.make_authorization_url(
             state=flow.state,
@@ -155,10 +170,10 @@ async def finish(
     """Returns the identity that a provider has asserted, after every check.
 
     The state is used before the code is exchanged, so that of two callbacks with one state only one
-    goes on. An unknown state needs no query. `sid_hash` is that of the session of the request.
-    Raises NotFound, RateLimited and Unavailable.
+    goes on. An unknown state needs no query at a provider of the settings. `sid_hash` is that of
+    the session of the request. Raises NotFound, RateLimited and Unavailable.
     """
-    store.providers.get(name)
+    provider = await lookup.get_provider(store, name)
     flows = read_flows(store.encrypted_tokens, cookie, store.now().timestamp())
     flow = find_flow(flows, state, name)
     if flow is None or (flow.sid_hash and flow.sid_hash != sid_hash):
@@ -171,7 +186,7 @@ async def finish(
     if not await use_token(store, {"jti": flow.state, "exp": expires_at}):
         return Failed("expired")
     try:
-        asserted = await _fetch_identity(store, flow, answer)
+        asserted = await _fetch_identity(store, provider, flow, answer)
     except ProviderRefused as error:
         if error.code in CANCELLATIONS:
             return Failed("cancelled")
@@ -189,20 +204,29 @@ def keep_identity(store: Store, asserted: Asserted) -> NewCookie:
     return NewCookie(token, int(LIFETIMES["identity"].total_seconds()))
 
 
-def find_kept_identity(store: Store, cookie: str | None) -> Asserted | None:
-    """Returns the identity of the cookie; None if there is none, or it is older than 10 minutes."""
+async def find_kept_identity(store: Store, cookie: str | None) -> Asserted | None:
+    """Returns the identity of the cookie; None if there is none, it is older than 10 minutes, or
+    its provider is not offered anymore.
+    """
     asserted = decrypt_asserted(store.encrypted_tokens, cookie)
-    if asserted is None or not store.providers.accepts(asserted.provider, asserted.issuer):
+    if asserted is None:
         return None
-    return asserted
+    provider = await lookup.find_provider(store, asserted.provider)
+    if provider is None or not provider.has_issuer(asserted.issuer):
+        return None
+    # The organization may have changed its roles since.
+    possible = {"", "user", *(role for _, role in provider.roles)}
+    return asserted if asserted.role in possible else None
 
 
-async def _fetch_identity(store: Store, flow: Flow, answer: ProviderAnswer) -> Asserted:
+async def _fetch_identity(
+    store: Store, provider: Provider, flow: Flow, answer: ProviderAnswer
+) -> Asserted:
     """Returns the identity, and observes the outcome and the duration for the metrics.
 
     Raises ProviderRefused, ProviderUnavailable and Unavailable.
     """
-    provider_client = await store.providers.get_client(flow.provider)
+    provider_client = await store.providers.get_client(provider)
     started = StartedFlow(flow.nonce, Secret(flow.verifier))
     started_at, outcome = perf_counter(), "failed"
     try:
@@ -219,7 +243,7 @@ async def _fetch_identity(store: Store, flow: Flow, answer: ProviderAnswer) -> A
         outcome = "busy"
         raise
     finally:
-        store.providers.observe(flow.provider, outcome, perf_counter() - started_at)
+        store.providers.observe(provider.name, outcome, perf_counter() - started_at)
 
 
 async def _report(store: Store, name: str, code: str, client: ClientInfo) -> None:

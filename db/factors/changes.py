@@ -20,6 +20,7 @@ from db.errors import LastFactor, LastWayIn
 from db.factors.recovery_codes import delete_codes
 from db.factors.totp import delete_app
 from db.mail.notices import post_factor_notice
+from db.organizations.lookup import find_provider_of_identity
 from db.sessions.claims import NewSession
 from db.sessions.lifecycle import end_all_sessions, start_session
 from db.sessions.sudo import Sudo
@@ -136,9 +137,11 @@ async def finish_change(
 
 
 async def has_usable_identity(store: Store, user_id: str) -> bool:
-    """Returns whether a configured provider can log in to the account."""
-    found = await store.all(IDENTITIES_OF(user_id=user_id))
-    return any(store.providers.accepts(str(provider), str(issuer)) for provider, issuer in found)
+    """Returns whether a provider, also that of an organization, can log in to the account."""
+    for name, issuer in await store.all(IDENTITIES_OF(user_id=user_id)):
+        if await find_provider_of_identity(store, str(name), str(issuer)) is not None:
+            return True
+    return False
 
 
 async def delete_factors(store: Store, user_id: str) -> None:

@@ -25,9 +25,15 @@ from db.providers.answers import ProviderAnswer, StartedFlow
 from db.providers.apple import make_client_secret
 from db.providers.asserted import Asserted, issue_asserted
 from db.providers.documents import Documents
-from db.providers.id_token import read_claims, require_subject
+from db.providers.id_token import read_claims, read_sid, require_subject
 from db.providers.metadata import Metadata, issuer_host
-from db.providers.profile import find_primary_email, read_email, read_name
+from db.providers.profile import (
+    find_primary_email,
+    read_claim,
+    read_email,
+    read_name,
+    read_role,
+)
 from db.providers.provider import Provider
 from db.providers.transport import open_client
 
@@ -282,13 +288,14 @@ class ProviderClient:
     async def _fetch_profile(
         self, metadata: Metadata, claims: Mapping[str, Any], tokens: _Tokens
     ) -> Mapping[str, Any]:
-        """Returns the claims about the user: those of the ID token, or with an email only at the
-        userinfo endpoint, those of both.
+        """Returns the claims about the user: those of the ID token, or without an email or a role
+        in it, those of the userinfo endpoint as well.
 
         The subject must be the same (Core, section 5.3.2); otherwise the access token may be that
         of another user.
         """
-        if claims.get("email") or not metadata.userinfo_endpoint:
+        has_role = not self.provider.role_claim or read_claim(claims, self.provider.role_claim)
+        if (claims.get("email") and has_role) or not metadata.userinfo_endpoint:
             return claims
         found = await self._fetch_json(metadata.userinfo_endpoint, tokens.access_token)
         profile = _require_object(found)
@@ -307,6 +314,8 @@ class ProviderClient:
             has_trusted_email=is_verified and self.provider.trusts_email,
             name=read_name(profile, user),
             authenticated_at=_read_auth_time(claims.get("auth_time")),
+            sid=read_sid(claims.get("sid")),
+            role=read_role(self.provider, profile),
         )
 
     async def _fetch_github_user(self, tokens: _Tokens) -> Asserted:

@@ -23,6 +23,7 @@ KEY_TYPES: Final[Mapping[str, type[RSAKey | ECKey | OKPKey]]] = {
 LEEWAY_SECONDS: Final = 60
 MAX_TOKEN_CHARS: Final = 32_000
 MAX_SUBJECT_CHARS: Final = 255  # Core, section 2
+MAX_SID_CHARS: Final = 500
 MAX_KEYS: Final = 50
 TENANT_PATTERN: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -126,6 +127,17 @@ def require_subject(subject: object) -> str:
     if not is_valid:
         raise ProviderRefused("subject")
     return str(subject)
+
+
+def read_sid(sid: object) -> str:
+    """Returns the id of the session at the provider (OpenID Connect Front-Channel Logout 1.0,
+    section 3), empty if it is absent. Raises ProviderRefused.
+    """
+    if sid is None:
+        return ""
+    if not isinstance(sid, str) or not 0 < len(sid) <= MAX_SID_CHARS:
+        raise ProviderRefused("id_token_sid")
+    return sid
 
 
 def _code_of(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Reads the name and the email of a user from what a provider sent."""
+"""Reads the name, the email and the role of a user from what a provider sent."""
 
 import json
 from collections.abc import Mapping
@@ -16,8 +16,11 @@ def read_email(provider: Provider, profile: Mapping[str, Any]) -> tuple[str, boo
 
     Only `true` counts. Apple also sends the text "true". Google's word counts for Gmail and for
     the domains of its customers, which have the claim `hd`; other emails may have changed hands.
+    The provider of an organization has a say only about the emails of its domain.
     """
     email, verified = _email(profile.get("email")), profile.get("email_verified")
+    if provider.email_domain and email.rpartition("@")[2] != provider.email_domain:
+        return "", False
     is_verified = verified is True or (provider.apple_key is not None and verified == "true")
     if provider.requires_hosted_domain:
         is_hosted = bool(_text(profile.get("hd")))
@@ -37,6 +40,30 @@ def find_primary_email(emails: object) -> str:
 def read_name(profile: Mapping[str, Any], user: str) -> str:
     """Returns the full name; empty if there is none. `user` is Apple's JSON of the callback."""
     return _text(profile.get("name")) or _joined(profile, "given_name", "family_name") or _of(user)
+
+
+def read_role(provider: Provider, profile: Mapping[str, Any]) -> str:
+    """Returns the role that an organization's claim gives to the user: that of the first value in
+    the order of the organization, `user` without any. Returns nothing if there is no such claim.
+    """
+    if not provider.role_claim:
+        return ""
+    values = read_claim(profile, provider.role_claim)
+    return next((role for value, role in provider.roles if value in values), "user")
+
+
+def read_claim(profile: Mapping[str, Any], name: str) -> list[str]:
+    """Returns the texts of a claim, which is a text or an array.
+
+    A name with dots also leads into objects, such as `realm_access.roles` of Keycloak.
+    """
+    value: object = profile.get(name)
+    if value is None:
+        value = profile
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+    values = value if isinstance(value, list) else [value]
+    return [item for item in values if isinstance(item, str)]
 
 
 def _of(user: str) -> str:

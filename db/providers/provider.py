@@ -1,4 +1,4 @@
-"""The type of an identity provider that the settings describe."""
+"""The type of an identity provider that the settings or an administrator describe."""
 
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -8,6 +8,8 @@ from db.crypto.secret import Secret
 # Microsoft's metadata for accounts of several tenants has this issuer. An ID token has the issuer
 # with the id of its tenant, which is the claim `tid`.
 TENANT_PLACEHOLDER: Final = "{tenantid}"
+# OpenID Connect Discovery 1.0, section 4
+DISCOVERY_PATH: Final = "/.well-known/openid-configuration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,12 @@ class Provider:
     claim `hd`, as Google recommends. `allows_sign_up` says whether an unknown identity may create
     an account. `trusts_email` says whether an email that the provider calls verified counts as
     confirmed here.
+
+    The last four are of the provider of an organization, whose name is its domain. It may only
+    assert emails of `email_domain`. The claim `role_claim` decides the role of its users: `roles`
+    has pairs of a value and a role, of which the first one counts that the claim contains. Without
+    such a claim, both are empty. With `requires_public_hosts`, the issuer must not have a private
+    IP address.
     """
 
     name: str
@@ -57,6 +65,10 @@ class Provider:
     requires_hosted_domain: bool = False
     apple_key: AppleKey | None = None
     github: GitHubEndpoints = field(default_factory=GitHubEndpoints)
+    email_domain: str = ""
+    role_claim: str = ""
+    roles: tuple[tuple[str, str], ...] = ()
+    requires_public_hosts: bool = False
 
     @property
     def has_many_tenants(self) -> bool:

@@ -1,4 +1,4 @@
-"""The identity providers of the settings, and their clients."""
+"""The identity providers of the settings, and the clients of these and of organizations."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -6,7 +6,6 @@ from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from db.errors import NotFound
 from db.providers.provider import Provider
 
 if TYPE_CHECKING:
@@ -23,28 +22,37 @@ class Providers:
         # Called with the name of the provider, the outcome and the seconds of each callback.
         self.observe: Callable[[str, str, float], None] = lambda name, outcome, seconds: None
         self._clients: dict[str, ProviderClient] = {}
-
-    def get(self, name: str) -> Provider:
-        """Raises NotFound."""
-        if name not in self._by_name:
-            raise NotFound
-        return self._by_name[name]
+        self._kept: dict[str, tuple[object, Provider]] = {}
 
     def find(self, name: str) -> Provider | None:
+        """Returns the provider of the settings with this name."""
         return self._by_name.get(name)
 
-    def accepts(self, name: str, issuer: str) -> bool:
-        """Returns whether a stored identity can log in: its provider still has this issuer."""
-        provider = self._by_name.get(name)
-        return provider is not None and provider.has_issuer(issuer)
+    def find_by_issuer(self, issuer: str) -> Provider | None:
+        """Returns the provider of the settings that has this issuer alone."""
+        return next((provider for provider in self.all if provider.issuer == issuer), None)
 
-    async def get_client(self, name: str) -> "ProviderClient":
-        """Returns the client of a provider, which keeps its cache. Raises NotFound.
+    def keep(self, source: object, provider: Provider) -> Provider:
+        """Returns the provider of an organization that was kept before if it had the same source,
+        otherwise keeps this one.
+
+        `source` has everything that the provider was made from. The client, whose cache is worth
+        keeping, belongs to one object.
+        """
+        kept = self._kept.get(provider.name)
+        if kept is not None and kept[0] == source:
+            return kept[1]
+        self._kept[provider.name] = source, provider
+        return provider
+
+    async def get_client(self, provider: Provider) -> "ProviderClient":
+        """Returns the client of a provider, which keeps its cache.
 
         The first call imports it in a thread, since that takes 92 ms.
         """
-        provider = self.get(name)
         module = await asyncio.to_thread(import_module, "db.providers.client")
-        if name not in self._clients:
-            self._clients[name] = module.ProviderClient(provider, self._now)
-        return self._clients[name]
+        client = self._clients.get(provider.name)
+        if client is None or client.provider is not provider:
+            client = module.ProviderClient(provider, self._now)
+            self._clients[provider.name] = client
+        return client

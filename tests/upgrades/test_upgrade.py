@@ -141,7 +141,7 @@ def test_a_migration_keeps_every_row(old_database: EmptyDatabase, product: Produ
     [
         "UPDATE users SET role = 'editor' WHERE name = 'Alice'",
         "INSERT INTO sessions SELECT 'x', 'nobody', 'x', created_at, last_seen_at, expires_at, "
-        "browser, system, kind, user_agent, address, is_remembered FROM sessions LIMIT 1",
+        "browser, system, kind, user_agent, address, is_remembered, NULL, NULL FROM sessions LIMIT 1",
         "INSERT INTO tokens SELECT 'x', purpose, 'nobody', email, event, created_at, expires_at "
         "FROM tokens LIMIT 1",
     ],

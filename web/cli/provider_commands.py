@@ -49,7 +49,7 @@ async def _check(providers: Providers, provider: Provider) -> bool:
     """Prints the findings about one provider. Returns whether users can log in with it."""
     print(f"{provider.name}: {provider.issuer}")
     print(f"  redirect URI to register  {provider.redirect_uri}")
-    client = await providers.get_client(provider.name)
+    client = await providers.get_client(provider)
     try:
         documents = await client.read_documents()
     except ProviderUnavailable as error:

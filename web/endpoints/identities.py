@@ -29,7 +29,7 @@ async def begin(request: Request) -> Response:
     sudo = await verify_sudo(request)
     fields = await read_fields(request) or {}
     store = app_state(request.scope).store
-    provider = providers.get_provider(store, fields.get("provider", ""))
+    provider = await providers.get_provider(store, fields.get("provider", ""))
     try:
         departure = await providers.begin(
             store,
@@ -56,7 +56,7 @@ async def connect(request: Request) -> Response:
     sudo = await verify_sudo(request)
     fields = await read_fields(request) or {}
     # The form names the provider that its text is about. Another tab may have replaced the cookie.
-    asserted = find_identity(request, fields.get("provider", ""))
+    asserted = await find_identity(request, fields.get("provider", ""))
     if asserted is None:
         return _redirect_to_security(request, "expired", fields.get("provider", ""))
     result = await identities.connect(sudo, asserted)

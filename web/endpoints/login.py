@@ -1,11 +1,14 @@
 """Contains the endpoints that log users in and out."""
 
+from collections.abc import Mapping
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import links, login, passkey_login, providers
 from db.errors import LinkInvalid, RateLimited, Refused, Unavailable
 from db.messages import Message
+from db.providers.provider import Provider
 from db.sessions.claimants import NewClaim
 from web.forms.form import Form, read_fields
 from web.forms.schemas import LogIn
@@ -19,8 +22,10 @@ from web.http.session import end_current_session, read_claims
 from web.rendering.flash_messages import offer_passkey, pop_flash, set_flash
 from web.rendering.form_errors import BUSY, apply_error
 from web.rendering.passkey_forms import PasskeyForm, make_login_form
+from web.rendering.provider_departure import start_log_in
 from web.rendering.provider_texts import link_text, trouble_text
 from web.rendering.responses import (
+    field_fragment,
     page,
     redirect_across_login,
     redirect_to_second_step,
@@ -57,23 +62,27 @@ async def show(request: Request) -> Response:
         remember=read_choice(request),
         reason=reason,
         left=left,
-        trouble=trouble_text(request) or link_text(request),
+        uses_other=_uses_other(request),
+        organization=None,
+        trouble=await trouble_text(request) or await link_text(request),
         providers=providers.list_links(app_state(request.scope).store),
         passkey=await _make_passkey_form(request, target),
     )
 
 
 async def submit(request: Request) -> Response:
-    """Logs the user in.
+    """Logs the user in, or leads to the provider of the organization that the email belongs to.
 
     The response is the same for an unknown email, a wrong password, a disabled account and, if
     emails must be confirmed, an unconfirmed one, after the same work.
     """
     fields = await read_fields(request)
+    if provider := await _find_organization_provider(request, fields):
+        return await start_log_in(request, provider, fields or {})
     form = Form.check(LogIn, fields)
     remember = read_choice(request, fields)
     if form.data is None:
-        return await _respond_with_errors(request, form, remember)
+        return await _respond_with_errors(request, form, fields, remember)
     try:
         had_link = await _has_verify_link(request)
         session = await login.log_in(
@@ -87,11 +96,11 @@ async def submit(request: Request) -> Response:
         )
     except (RateLimited, Refused, Unavailable) as error:
         return await _respond_with_errors(
-            request, form, remember, *apply_error(request, form, error, LOGIN_ERRORS)
+            request, form, fields, remember, *apply_error(request, form, error, LOGIN_ERRORS)
         )
     if session is None:
         form.message = NO_MATCH
-        return await _respond_with_errors(request, form, remember)
+        return await _respond_with_errors(request, form, fields, remember)
     if isinstance(session, NewClaim):
         return redirect_to_second_step(request, session)
     offer_passkey(request)
@@ -101,6 +110,22 @@ async def submit(request: Request) -> Response:
         set_flash(request, "email-confirmed")
         target = default_page(request) if target == url_path(request, "verify") else target
     return redirect_across_login(request, to=target, session=session)
+
+
+async def check(request: Request) -> Response:
+    """Returns the field of the email, which says where the users of an organization log in."""
+    fields = await read_fields(request)
+    provider = await _find_organization_provider(request, fields)
+    form = Form.blank(LogIn, email=(fields or {}).get("email", ""))
+    form.values = {**form.values, "next": carried_page(request, request.query_params.get("next"))}
+    return field_fragment(
+        request,
+        "login/email.html",
+        name="email",
+        form=form,
+        uses_other=False,
+        organization=providers.ProviderLink(provider.name, provider.label) if provider else None,
+    )
 
 
 async def log_out(request: Request) -> Response:
@@ -134,6 +159,28 @@ async def _has_verify_link(request: Request) -> bool:
     return True
 
 
+async def _find_organization_provider(
+    request: Request, fields: Mapping[str, str] | None
+) -> Provider | None:
+    """Returns the provider of the organization that the typed email belongs to.
+
+    Returns None if the user chose to log in another way, because that provider is unavailable or
+    does not know them.
+    """
+    state = app_state(request.scope)
+    if not state.settings.organizations.is_enabled or (fields or {}).get("other") == "on":
+        return None
+    form = Form.check_field(LogIn, "email", fields)
+    return (
+        await providers.find_provider_of_email(state.store, form.data.email) if form.data else None
+    )
+
+
+def _uses_other(request: Request) -> bool:
+    """Returns whether the page is for users who log in without their organization's provider."""
+    return any(request.query_params.get(name) for name in ("other", "trouble", "link"))
+
+
 def _target_reason(request: Request, target: str) -> str:
     base_path = app_state(request.scope).settings.base_path
     return TARGET_REASONS.get(target.removeprefix(base_path), "next")
@@ -147,6 +194,7 @@ async def _make_passkey_form(request: Request, target: str) -> PasskeyForm | Non
 async def _respond_with_errors(
     request: Request,
     form: Form[LogIn],
+    fields: Mapping[str, str] | None,
     remember: bool | None,
     status: int = 422,
     retry_after: int | None = None,
@@ -165,6 +213,8 @@ async def _respond_with_errors(
         reason="",
         left="",
         trouble="",
+        uses_other=(fields or {}).get("other") == "on",
+        organization=None,
         providers=providers.list_links(app_state(request.scope).store),
         passkey=await _make_passkey_form(request, form.values["next"]),
     )

@@ -43,7 +43,7 @@ async def begin(request: Request) -> Response:
         query = f"?{urlencode({'next': next_page})}" if next_page else ""
         return redirect_across_login(request, to=f"{url_path(request, 'confirm')}{query}")
     set_flow_cookie(request, departure.cookie)
-    label = provider_label(request, name)
+    label = await provider_label(request, name)
     return depart(
         request,
         "providers/departing.html",

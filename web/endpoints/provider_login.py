@@ -9,7 +9,6 @@ from starlette.responses import RedirectResponse, Response
 from db.access import provider_accounts, provider_confirmation, providers
 from db.access.provider_accounts import UnknownIdentity
 from db.access.providers import AlreadyFinished, Failed, Returned, Trouble
-from db.errors import ProviderUnavailable
 from db.messages import Message
 from db.providers.answers import ProviderAnswer
 from db.sessions.claimants import NewClaim
@@ -17,14 +16,14 @@ from web.forms.form import read_fields
 from web.http.client_info import get_client_info
 from web.http.link_cookie import delete_link_cookie, read_link_cookie
 from web.http.provider_cookies import keep_identity, read_flow_cookie, set_flow_cookie
+from web.http.provider_sign_up import may_sign_up
 from web.http.redirects import carried_page, safe_page
-from web.http.remember import read_choice
 from web.http.session import is_prefetch, is_session_live, load_viewer, read_claims
 from web.http.sudo import get_sid_hash, set_confirmation
 from web.middleware.cross_origin import ForeignOrigin, require_own_origin
+from web.rendering.provider_departure import start_log_in
 from web.rendering.provider_texts import login_to_connect, trouble_url
 from web.rendering.responses import (
-    depart,
     page,
     redirect_across_login,
     redirect_to_second_step,
@@ -33,7 +32,6 @@ from web.rendering.responses import (
 from web.state import app_state
 
 TITLE: Final = Message("Log in with {label}")
-DEPARTURE_TITLE: Final = Message("Going to {label}")
 # The parameters of a callback (OpenID Connect Core 1.0, RFC 9207). Apple sends `user`.
 PARAMETERS: Final = ("state", "code", "iss", "error", "user")
 MAX_PARAMETER_CHARS: Final = 8_000
@@ -41,7 +39,7 @@ MAX_PARAMETER_CHARS: Final = 8_000
 
 async def show(request: Request) -> Response:
     """Returns the page with the button, since a GET must not start a log-in (CVE-2015-9284)."""
-    provider = providers.get_provider(app_state(request.scope).store, _name(request))
+    provider = await providers.get_provider(app_state(request.scope).store, _name(request))
     return page(
         request,
         "providers/page.html",
@@ -53,25 +51,8 @@ async def show(request: Request) -> Response:
 
 async def submit(request: Request) -> Response:
     """Starts a log-in, and leads to the provider."""
-    state = app_state(request.scope)
-    provider = providers.get_provider(state.store, _name(request))
-    fields = await read_fields(request) or {}
-    try:
-        departure = await providers.begin(
-            state.store,
-            provider.name,
-            next_page=carried_page(request, fields.get("next")),
-            client=get_client_info(request),
-            cookie=read_flow_cookie(request),
-            is_remembered=bool(read_choice(request, fields)),
-        )
-    except ProviderUnavailable:
-        return _redirect_to_login(request, "down")
-    set_flow_cookie(request, departure.cookie)
-    title = DEPARTURE_TITLE.format(label=provider.label)
-    return depart(
-        request, "providers/departing.html", title, to=departure.url, label=provider.label
-    )
+    provider = await providers.get_provider(app_state(request.scope).store, _name(request))
+    return await start_log_in(request, provider, await read_fields(request) or {})
 
 
 async def finish(request: Request) -> Response:
@@ -95,7 +76,7 @@ async def finish_form(request: Request) -> Response:
     try:
         require_own_origin(request.scope, app_state(request.scope).settings.base_url)
     except ForeignOrigin:
-        provider = providers.get_provider(app_state(request.scope).store, _name(request))
+        provider = await providers.get_provider(app_state(request.scope).store, _name(request))
         sent = {name: _parameter(fields, name) for name in PARAMETERS}
         return page(
             request,
@@ -158,7 +139,7 @@ async def _log_in(request: Request, returned: Returned) -> Response:
     if isinstance(result, NewClaim):
         return redirect_to_second_step(request, result)
     if isinstance(result, UnknownIdentity):
-        return _respond_to_unknown(request, result)
+        return await _respond_to_unknown(request, result)
     if isinstance(result, Failed):
         return _redirect_to_login(request, result.trouble)
     if verify_token is not None:
@@ -167,15 +148,15 @@ async def _log_in(request: Request, returned: Returned) -> Response:
     return redirect_across_login(request, to=target, session=result)
 
 
-def _respond_to_unknown(request: Request, unknown: UnknownIdentity) -> Response:
+async def _respond_to_unknown(request: Request, unknown: UnknownIdentity) -> Response:
     """Redirects a user whose identity no account has: to the log-in, or to a form to sign up."""
     state, name = app_state(request.scope), _name(request)
     if unknown.email_owner == "confirmed":
         keep_identity(request, unknown.asserted)
         return RedirectResponse(login_to_connect(request, name), 303)
-    provider = providers.get_provider(state.store, name)
-    is_open = state.settings.sign_up.mode == "open" and provider.allows_sign_up
-    if not is_open and unknown.email_owner == "none":
+    provider = await providers.get_provider(state.store, name)
+    is_closed = not may_sign_up(request, provider, unknown.asserted)
+    if is_closed and unknown.email_owner == "none":
         return _redirect_to_login(request, "closed")
     keep_identity(request, unknown.asserted)
     return RedirectResponse(url_path(request, "signup-with", provider=name), 303)

@@ -10,15 +10,17 @@ from db.access.providers import Failed, ProviderLink
 from db.errors import AccountNotCreated, RateLimited, Refused, Unavailable
 from db.messages import Message
 from db.providers.asserted import Asserted
+from db.providers.provider import Provider
 from db.sessions.claimants import NewClaim
 from db.sessions.claims import NewSession
 from web.forms.form import Form, read_fields
 from web.forms.schemas import ProviderSignUp
 from web.http.client_info import get_client_info
 from web.http.provider_cookies import delete_identity, find_identity
+from web.http.provider_sign_up import may_sign_up
 from web.http.redirects import default_page
 from web.rendering.form_errors import BUSY, EMAIL_TAKEN, apply_error, refuse_other_domains
-from web.rendering.provider_texts import login_to_connect, provider_label, trouble_url
+from web.rendering.provider_texts import login_to_connect, trouble_url
 from web.rendering.responses import (
     page,
     redirect_across_login,
@@ -37,7 +39,7 @@ ERRORS: Final = {
 
 
 async def show(request: Request) -> Response:
-    asserted = find_identity(request, _name(request))
+    asserted = await find_identity(request, _name(request))
     if asserted is None:
         return _redirect_to_login(request, "expired")
     owner = await provider_accounts.find_email_owner(app_state(request.scope).store, asserted)
@@ -45,24 +47,25 @@ async def show(request: Request) -> Response:
         return RedirectResponse(login_to_connect(request, _name(request)), 303)
     form = _blank_form(asserted)
     return page(
-        request, "providers/finish_page.html", TITLE, **_context(request, asserted, form, owner)
+        request, "providers/finish_page.html", TITLE, **await _context(request, asserted, form)
     )
 
 
 async def submit(request: Request) -> Response:
     """Creates the account, or gives an unconfirmed account to the user of its email."""
-    asserted = find_identity(request, _name(request))
+    asserted = await find_identity(request, _name(request))
     fields = await read_fields(request) or {}
     if asserted is None:
         return _redirect_to_login(request, "expired")
     store, client = app_state(request.scope).store, get_client_info(request)
-    form = Form.check(ProviderSignUp, {**fields, **_trusted_email(asserted)})
+    provider = await providers.get_provider(store, asserted.provider)
+    form = Form.check(ProviderSignUp, {**fields, **_fixed_email(provider, asserted)})
     status: tuple[int, int | None] = 422, None
     result: NewSession | NewClaim | str | Failed | None = None
     try:
         if fields.get("mine") == "on":
             result = await provider_accounts.take_over(store, asserted, client=client)
-        elif not _may_sign_up(request):
+        elif not may_sign_up(request, provider, asserted):
             return _redirect_to_login(request, "closed")
         elif form.data is not None:
             domains = app_state(request.scope).settings.sign_up.domains
@@ -91,12 +94,6 @@ async def submit(request: Request) -> Response:
     return redirect_across_login(request, to=default_page(request), session=result)
 
 
-def _may_sign_up(request: Request) -> bool:
-    state = app_state(request.scope)
-    provider = providers.get_provider(state.store, _name(request))
-    return state.settings.sign_up.mode == "open" and provider.allows_sign_up
-
-
 def _blank_form(asserted: Asserted) -> Form[ProviderSignUp]:
     """Returns the form with what the provider sent. A value that no field accepts is left out."""
     sent = {"name": asserted.name, "email": asserted.email}
@@ -106,19 +103,24 @@ def _blank_form(asserted: Asserted) -> Form[ProviderSignUp]:
     return form
 
 
-def _trusted_email(asserted: Asserted) -> dict[str, str]:
-    return {"email": asserted.email} if asserted.has_trusted_email else {}
+def _fixed_email(provider: Provider, asserted: Asserted) -> dict[str, str]:
+    """Returns the email that the user cannot change: a trusted one, and that of an organization."""
+    is_fixed = asserted.has_trusted_email or provider.email_domain
+    return {"email": asserted.email} if is_fixed else {}
 
 
-def _context(
-    request: Request, asserted: Asserted, form: Form[ProviderSignUp], owner: str
+async def _context(
+    request: Request, asserted: Asserted, form: Form[ProviderSignUp]
 ) -> dict[str, Any]:
+    store = app_state(request.scope).store
+    provider = await providers.get_provider(store, asserted.provider)
+    owner = await provider_accounts.find_email_owner(store, asserted)
     return {
-        "provider": ProviderLink(asserted.provider, provider_label(request, asserted.provider)),
+        "provider": ProviderLink(provider.name, provider.label),
         "form": form,
-        "trusted_email": asserted.email if asserted.has_trusted_email else "",
+        "fixed_email": _fixed_email(provider, asserted).get("email", ""),
+        "has_trusted_email": asserted.has_trusted_email,
         "is_unconfirmed": owner == "unconfirmed",
-        "may_sign_up": _may_sign_up(request),
     }
 
 
@@ -129,7 +131,6 @@ async def _respond_with_errors(
     status: int = 422,
     retry_after: int | None = None,
 ) -> Response:
-    owner = await provider_accounts.find_email_owner(app_state(request.scope).store, asserted)
     return refused_form(
         request,
         "providers/finish_page.html",
@@ -138,7 +139,7 @@ async def _respond_with_errors(
         fragment="providers/finish_form.html",
         status=status,
         retry_after=retry_after,
-        **_context(request, asserted, form, owner),
+        **await _context(request, asserted, form),
     )
 
 

@@ -43,21 +43,21 @@ async def show(request: Request) -> Response:
         if viewer.verified
         else VerificationState(state.email, False, "", state.is_mail_refused),
         message="",
-        trouble=trouble_text(request),
+        trouble=await trouble_text(request),
         identities=await identities.list_identities(viewer),
-        **_waiting_identity(request),
+        **await _waiting_identity(request),
         now=now(request),
         flash=pop_flash(request),
     )
 
 
-def _waiting_identity(request: Request) -> dict[str, Any]:
+async def _waiting_identity(request: Request) -> dict[str, Any]:
     """Returns the providers, and the identity that the user may connect to the account."""
-    asserted = find_identity(request) if request.query_params.get("connect") == "1" else None
+    asserted = await find_identity(request) if request.query_params.get("connect") == "1" else None
     return {
         "providers": providers.list_links(app_state(request.scope).store),
         "waiting": providers.ProviderLink(
-            asserted.provider, provider_label(request, asserted.provider)
+            asserted.provider, await provider_label(request, asserted.provider)
         )
         if asserted
         else None,

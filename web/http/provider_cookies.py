@@ -18,12 +18,12 @@ def set_flow_cookie(request: Request, cookie: NewCookie) -> None:
     queue_cookie(request.scope, "flow", cookie)
 
 
-def find_identity(request: Request, provider: str = "") -> Asserted | None:
+async def find_identity(request: Request, provider: str = "") -> Asserted | None:
     """Returns the verified identity that waits for its user's decision; None if there is none, or
     it is of another provider than the given one.
     """
     store = app_state(request.scope).store
-    asserted = providers.find_kept_identity(store, read_cookie(request.scope, "identity"))
+    asserted = await providers.find_kept_identity(store, read_cookie(request.scope, "identity"))
     is_wanted = asserted is not None and provider in ("", asserted.provider)
     return asserted if is_wanted else None
 

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 
+from db.access import providers
 from db.messages import Message
 from web.rendering.responses import url_path
 from web.state import app_state
@@ -27,19 +28,22 @@ TROUBLES: Final[Mapping[str, Message]] = {
 }
 
 
-def trouble_text(request: Request) -> str:
+async def trouble_text(request: Request) -> str:
     """Returns the sentence that the query parameter `trouble` selects; empty for any other value.
 
     The parameter `with` is the name of the provider, whose label the sentence contains.
     """
     query = request.query_params
     text = TROUBLES.get(query.get("trouble", ""))
-    return text.format(label=provider_label(request, query.get("with", ""))) if text else ""
+    if text is None:
+        return ""
+    return text.format(label=await provider_label(request, query.get("with", "")))
 
 
-def link_text(request: Request) -> str:
+async def link_text(request: Request) -> str:
     """Returns the sentence for users who have an account and have come back from a provider."""
-    label = find_label(request, request.query_params.get("link", ""))
+    name = request.query_params.get("link", "")
+    label = await providers.find_label(app_state(request.scope).store, name) if name else ""
     if not label:
         return ""
     return Message(
@@ -48,9 +52,12 @@ def link_text(request: Request) -> str:
     ).format(label=label)
 
 
-def trouble_url(request: Request, page_name: str, trouble: str) -> str:
-    """Returns the URL of a page that displays the sentence of this trouble."""
-    query = urlencode({"trouble": trouble, "with": request.path_params["provider"]})
+def trouble_url(request: Request, page_name: str, trouble: str, name: str = "") -> str:
+    """Returns the URL of a page that displays the sentence of this trouble.
+
+    `name` is that of the provider, by default the one in the path of the request.
+    """
+    query = urlencode({"trouble": trouble, "with": name or request.path_params["provider"]})
     return f"{url_path(request, page_name)}?{query}"
 
 
@@ -60,13 +67,6 @@ def login_to_connect(request: Request, name: str) -> str:
     return f"{url_path(request, 'login')}?{urlencode({'link': name, 'next': target})}"
 
 
-def provider_label(request: Request, name: str) -> str:
-    return find_label(request, name) or DEFAULT_LABEL
-
-
-def find_label(request: Request, name: str) -> str:
-    """Returns the label of a configured provider, or an empty string."""
-    for provider in app_state(request.scope).settings.providers:
-        if provider.name == name:
-            return provider.label
-    return ""
+async def provider_label(request: Request, name: str) -> str:
+    """Returns the label of a provider, or words that stand for it."""
+    return await providers.find_label(app_state(request.scope).store, name) or DEFAULT_LABEL

@@ -13,7 +13,12 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from db.crypto.secret import Secret
-from db.providers.provider import TENANT_PLACEHOLDER, AppleKey, Provider
+from db.providers.provider import (
+    DISCOVERY_PATH,
+    TENANT_PLACEHOLDER,
+    AppleKey,
+    Provider,
+)
 from web.settings.environment import Environment, InvalidSetting
 from web.settings.hosts import canonical_host, is_loopback, split_url
 
@@ -26,7 +31,6 @@ UUID_PATTERN: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MICROSOFT: Final = "https://login.microsoftonline.com"
 # The tenant of all personal accounts.
 MICROSOFT_CONSUMERS: Final = "9188040d-6c67-4c5b-b112-36a304b66dad"
-DISCOVERY_PATH: Final = "/.well-known/openid-configuration"
 
 
 @dataclass(frozen=True, slots=True)

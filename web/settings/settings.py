@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from db.crypto.secret import Secret
 from db.factor_settings import FactorSettings
 from db.ip_addresses import parse_ip
+from db.organizations.settings import OrganizationSettings
 from db.providers.provider import Provider
 from db.rate_limits.limits import RateLimit
 from db.sessions.lifetimes import SessionLifetimes
@@ -29,6 +30,7 @@ from web.settings.mail_settings import (
     read_reply_to,
     read_sender,
 )
+from web.settings.organization_settings import read_organization_settings
 from web.settings.paths import DATA
 from web.settings.provider_settings import read_providers
 from web.settings.response_settings import (
@@ -90,6 +92,7 @@ class Settings:
     forward: ForwardSettings = field(default_factory=ForwardSettings)
     factors: FactorSettings = field(default_factory=FactorSettings)
     providers: tuple[Provider, ...] = ()
+    organizations: OrganizationSettings = field(default_factory=OrganizationSettings)
     # whether mail is kept in the development mailbox: on loopback without SMTP_URL
     has_mailbox: bool = False
     webhook: WebhookSettings | None = None
@@ -104,6 +107,11 @@ class Settings:
     def public_url(self) -> str:
         """Returns the URL of the program without a slash at the end."""
         return f"{self.base_url}{self.base_path}"
+
+    @property
+    def has_providers(self) -> bool:
+        """Returns whether users may log in with other identity providers."""
+        return bool(self.providers) or self.organizations.is_enabled
 
     @property
     def https(self) -> bool:
@@ -124,6 +132,7 @@ def read_settings(
     env = Environment(environ)
     port = env.number("PORT", 8000, 1, 65535)
     base_url = _base_url(env, port)
+    public_url = f"{base_url}{read_base_path(env)}"
     host = urlsplit(base_url).hostname or ""
     loopback = is_loopback(host)
     secrets = read_session_secrets(env, loopback, data, make_secret=make_secret)
@@ -174,7 +183,8 @@ def read_settings(
         mail_reply_to=read_reply_to(env),
         forward=read_forward_settings(env, base_url),
         factors=read_factor_settings(env, base_url),
-        providers=read_providers(env, f"{base_url}{read_base_path(env)}"),
+        providers=read_providers(env, public_url),
+        organizations=read_organization_settings(env, public_url, loopback=loopback),
         email_verification=verification,
         has_mailbox=has_mailbox,
         webhook=read_webhook_settings(env),

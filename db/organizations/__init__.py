@@ -1,0 +1,1 @@
+"""Organizations whose users log in at an identity provider of their own."""
