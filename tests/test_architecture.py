@@ -43,6 +43,7 @@ WITHOUT_VIEWER = {  # These coroutines of db/access need no viewer.
     "db/access/providers.py:finish",
     "db/access/providers.py:get_provider",
     "db/access/providers.py:find_label",
+    "db/access/providers.py:list_links_for",
     "db/access/providers.py:find_kept_identity",
     "db/access/providers.py:find_provider_of_email",
     "db/access/provider_accounts.py:log_in",

@@ -220,6 +220,25 @@ async def test_a_known_email_is_not_linked(app, lying):
     assert await app.rows("SELECT provider, subject FROM identities") == [(DOMAIN, "user-1")]
 
 
+async def test_a_user_of_the_domain_can_connect_the_provider(app, alice, lying):
+    await bind(app, lying)
+    page = read(await alice.get("/account/security"))
+    form = page.one(id="identities").one("form", data_provider=DOMAIN)
+    assert form.one("button").text == "Connect"
+    answer = await alice.post("/account/identities", {"provider": DOMAIN})
+    url = read(answer).one("meta", http_equiv="refresh").attrs["content"].removeprefix("0;url=")
+    answer = await alice.get(lying.callback_of(url))
+    assert answer.headers["location"] == "/account/security?connect=1"
+    await alice.post("/account/identities/connect", {"provider": DOMAIN})
+    assert await app.rows("SELECT provider FROM identities") == [(DOMAIN,)]
+
+
+async def test_a_user_of_another_domain_is_not_offered_the_provider(app, lying):
+    await bind(app, lying)
+    bob = await app.sign_up_user("Bob", email="bob@example.org")
+    assert "Example Corp" not in (await bob.get("/account/security")).text
+
+
 async def test_a_user_without_password_is_confirmed_by_the_organization(app, lying, clock):
     await bind(app, lying)
     alice = await app.browser("Alice")

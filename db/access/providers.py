@@ -83,6 +83,15 @@ def list_links(store: Store) -> list[ProviderLink]:
     return [ProviderLink(provider.name, provider.label) for provider in store.providers.all]
 
 
+async def list_links_for(store: Store, email: str) -> list[ProviderLink]:
+    """Returns the providers that a user may connect: those of the settings, then that of the
+    organization which the email belongs to.
+    """
+    organization = await lookup.find_provider_of_email(store, email)
+    added = [ProviderLink(organization.name, organization.label)] if organization else []
+    return [*list_links(store), *added]
+
+
 async def get_provider(store: Store, name: str) -> Provider:
     """Returns the provider with this name, or that of the organization with this domain.
 

@@ -45,6 +45,7 @@ async def show(request: Request) -> Response:
         message="",
         trouble=await trouble_text(request),
         identities=await identities.list_identities(viewer),
+        providers=await providers.list_links_for(app_state(request.scope).store, state.email),
         **await _waiting_identity(request),
         now=now(request),
         flash=pop_flash(request),
@@ -52,10 +53,9 @@ async def show(request: Request) -> Response:
 
 
 async def _waiting_identity(request: Request) -> dict[str, Any]:
-    """Returns the providers, and the identity that the user may connect to the account."""
+    """Returns the identity that the user may connect to the account."""
     asserted = await find_identity(request) if request.query_params.get("connect") == "1" else None
     return {
-        "providers": providers.list_links(app_state(request.scope).store),
         "waiting": providers.ProviderLink(
             asserted.provider, await provider_label(request, asserted.provider)
         )
