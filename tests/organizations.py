@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 from db.crypto.secret import Secret
-from tests.conftest import TestApp
+from db.store import Store
 from tests.lying_provider import CLIENT_ID, CLIENT_SECRET, LyingProvider
 
 DOMAIN = "example.com"
 
 
 async def bind(
-    app: TestApp,
+    store: Store,
     provider: LyingProvider,
     *,
     domain: str = DOMAIN,
@@ -20,7 +20,7 @@ async def bind(
     is_verified: bool = True,
 ) -> None:
     """Inserts an organization, by default with a verified domain."""
-    store = app.store
+
     secret = store.client_secrets.encrypt(domain, Secret(CLIENT_SECRET.encode()))
     await store.database.execute(
         "INSERT INTO organizations (domain, label, issuer, client_id, client_secret, kid, scopes, "

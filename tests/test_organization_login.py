@@ -51,14 +51,14 @@ async def role_of(app: TestApp, email: str) -> str:
 
 
 async def test_an_email_of_the_domain_leads_to_the_provider(app, anonymous, lying):
-    await bind(app, lying)
+    await bind(app.store, lying)
     url = await depart(anonymous, "Somebody@Example.com", next="/devices")
     assert url.startswith(f"{lying.issuer}/authorize?")
     assert "login%2Fwith%2Fexample.com%2Fcallback" in url
 
 
 async def test_htmx_is_redirected_to_the_provider_of_the_domain(app, anonymous, lying):
-    await bind(app, lying)
+    await bind(app.store, lying)
     answer = await anonymous.post_fragment("/login", {"email": "a@example.com", "password": ""})
     assert answer.status_code == 204
     assert answer.headers["hx-redirect"].startswith(f"{lying.issuer}/authorize?")
@@ -66,7 +66,7 @@ async def test_htmx_is_redirected_to_the_provider_of_the_domain(app, anonymous, 
 
 async def test_a_typed_password_is_not_verified_before_the_provider(app, anonymous, lying):
     await app.create("Alice")
-    await bind(app, lying)
+    await bind(app.store, lying)
     hashes = app.hashes
     await depart(anonymous, "alice@example.com", password="wrong")
     assert app.hashes == hashes
@@ -74,14 +74,14 @@ async def test_a_typed_password_is_not_verified_before_the_provider(app, anonymo
 
 @pytest.mark.parametrize("email", ["alice@example.org", "alice@sub.example.com", "alice"])
 async def test_another_email_does_not_lead_to_the_provider(app, anonymous, lying, email):
-    await bind(app, lying)
+    await bind(app.store, lying)
     answer = await anonymous.post("/login", {"email": email, "password": "wrong"})
     assert answer.status_code == 422
     assert lying.requests == []
 
 
 async def test_an_unverified_domain_has_no_effect(app, anonymous, lying):
-    await bind(app, lying, is_verified=False)
+    await bind(app.store, lying, is_verified=False)
     answer = await anonymous.post("/login", {"email": "alice@example.com", "password": "wrong"})
     assert answer.status_code == 422
     assert (await anonymous.get(f"/login/with/{DOMAIN}")).status_code == 404
@@ -90,7 +90,7 @@ async def test_an_unverified_domain_has_no_effect(app, anonymous, lying):
 
 
 async def test_without_the_setting_a_domain_has_no_effect(make_app, app, lying):
-    await bind(app, lying)
+    await bind(app.store, lying)
     other = await make_app(app.path, ORGANIZATIONS="off")
     anonymous = await other.browser("Charlie")
     answer = await anonymous.post("/login", {"email": "alice@example.com", "password": "wrong"})
@@ -100,7 +100,7 @@ async def test_without_the_setting_a_domain_has_no_effect(make_app, app, lying):
 
 
 async def test_the_live_check_names_the_provider_of_the_email(app, anonymous, lying):
-    await bind(app, lying)
+    await bind(app.store, lying)
     path = read(await anonymous.get("/login?next=/devices")).one(id="email").attrs["data-hx-post"]
     answer = await anonymous.post_fragment(path, {"email": "alice@example.com"})
     hint = read(answer).one(id="email-hint")
@@ -113,7 +113,7 @@ async def test_the_live_check_names_the_provider_of_the_email(app, anonymous, ly
 
 async def test_a_user_can_log_in_another_way(app, lying):
     await app.create("Alice")
-    await bind(app, lying)
+    await bind(app.store, lying)
     alice = await app.browser("Alice")
     form = read(await alice.get("/login?other=1")).one(id="login-form")
     assert form.one("input", name="other").attrs["value"] == "on"
@@ -123,7 +123,7 @@ async def test_a_user_can_log_in_another_way(app, lying):
 
 async def test_a_wrong_password_keeps_the_other_way(app, lying):
     await app.create("Alice")
-    await bind(app, lying)
+    await bind(app.store, lying)
     alice = await app.browser("Alice")
     answer = await alice.post("/login", {"email": alice.email, "password": "wrong", "other": "on"})
     assert answer.status_code == 422
@@ -132,7 +132,7 @@ async def test_a_wrong_password_keeps_the_other_way(app, lying):
 
 async def test_an_unavailable_provider_leaves_the_other_way(app, lying):
     await app.create("Alice")
-    await bind(app, lying)
+    await bind(app.store, lying)
     lying.answers["/.well-known/openid-configuration"] = Response(status_code=503)
     alice = await app.browser("Alice")
     answer = await alice.post("/login", {"email": alice.email, "password": ""})
@@ -146,7 +146,7 @@ async def test_an_unavailable_provider_leaves_the_other_way(app, lying):
 
 
 async def test_a_user_of_the_organization_signs_up_and_comes_back(app, lying):
-    await bind(app, lying)
+    await bind(app.store, lying)
     alice = await app.browser("Alice")
     answer = await sign_up(alice, lying, email="mallory@example.org")
     assert answer.headers["location"] == "/dashboard"
@@ -158,7 +158,7 @@ async def test_a_user_of_the_organization_signs_up_and_comes_back(app, lying):
 
 
 async def test_an_email_of_another_domain_signs_nobody_up(app, lying):
-    await bind(app, lying)
+    await bind(app.store, lying)
     lying.user = {**VERIFIED_ALICE, "email": "alice@example.org"}
     alice = await app.browser("Alice")
     answer = await come_back(alice, lying)
@@ -171,7 +171,7 @@ async def test_an_email_of_another_domain_signs_nobody_up(app, lying):
 
 
 async def test_an_email_that_the_provider_did_not_verify_is_not_confirmed(app, lying):
-    await bind(app, lying)
+    await bind(app.store, lying)
     lying.user = ALICE
     alice = await app.browser("Alice")
     answer = await sign_up(alice, lying, email="mallory@example.org")
@@ -193,7 +193,7 @@ async def test_the_organization_decides_who_signs_up(
     make_app, lying, sign_up_mode, allows_sign_up, is_allowed
 ):
     app = await make_app(SIGNUP=sign_up_mode)
-    await bind(app, lying, allows_sign_up=allows_sign_up)
+    await bind(app.store, lying, allows_sign_up=allows_sign_up)
     alice = await app.browser("Alice")
     answer = await come_back(alice, lying)
     assert (answer.headers["location"] == f"/signup/with/{DOMAIN}") is is_allowed
@@ -204,7 +204,7 @@ async def test_the_organization_decides_who_signs_up(
 async def test_a_known_email_is_not_linked(app, lying):
     await app.sign_up_user("Alice")
     await app.change("UPDATE users SET verified_at = created_at")
-    await bind(app, lying)
+    await bind(app.store, lying)
     alice = await app.browser("Alice")
     answer = await come_back(alice, lying)
     location = answer.headers["location"]
@@ -221,7 +221,7 @@ async def test_a_known_email_is_not_linked(app, lying):
 
 
 async def test_a_user_of_the_domain_can_connect_the_provider(app, alice, lying):
-    await bind(app, lying)
+    await bind(app.store, lying)
     page = read(await alice.get("/account/security"))
     form = page.one(id="identities").one("form", data_provider=DOMAIN)
     assert form.one("button").text == "Connect"
@@ -234,13 +234,13 @@ async def test_a_user_of_the_domain_can_connect_the_provider(app, alice, lying):
 
 
 async def test_a_user_of_another_domain_is_not_offered_the_provider(app, lying):
-    await bind(app, lying)
+    await bind(app.store, lying)
     bob = await app.sign_up_user("Bob", email="bob@example.org")
     assert "Example Corp" not in (await bob.get("/account/security")).text
 
 
 async def test_a_user_without_password_is_confirmed_by_the_organization(app, lying, clock):
-    await bind(app, lying)
+    await bind(app.store, lying)
     alice = await app.browser("Alice")
     await sign_up(alice, lying)
     clock.move(minutes=11)
@@ -249,7 +249,7 @@ async def test_a_user_without_password_is_confirmed_by_the_organization(app, lyi
 
 
 async def test_a_removed_organization_is_no_way_in(app, lying):
-    await bind(app, lying)
+    await bind(app.store, lying)
     alice = await app.browser("Alice")
     await sign_up(alice, lying)
     await app.change("DELETE FROM organizations")
@@ -260,7 +260,7 @@ async def test_a_removed_organization_is_no_way_in(app, lying):
 
 
 async def test_a_changed_organization_is_used_at_once(app, lying, clock):
-    await bind(app, lying)
+    await bind(app.store, lying)
     alice = await app.browser("Alice")
     await depart(alice, alice.email)
     with serving(LyingProvider(now=clock, user=VERIFIED_ALICE)) as other:
@@ -269,7 +269,7 @@ async def test_a_changed_organization_is_used_at_once(app, lying, clock):
 
 
 async def test_the_metadata_of_an_organization_is_cached(app, lying):
-    await bind(app, lying)
+    await bind(app.store, lying)
     alice = await app.browser("Alice")
     await depart(alice, alice.email)
     await depart(alice, alice.email)
@@ -280,14 +280,14 @@ async def test_the_metadata_of_an_organization_is_cached(app, lying):
 
 
 async def test_the_claim_decides_the_role_of_a_new_account(app, lying):
-    await bind(app, lying, role_claim="groups", roles=[("staff", "user"), ("it", "admin")])
+    await bind(app.store, lying, role_claim="groups", roles=[("staff", "user"), ("it", "admin")])
     lying.user = {**VERIFIED_ALICE, "groups": ["other", "it"]}
     await sign_up(await app.browser("Alice"), lying)
     assert await role_of(app, "alice@example.com") == "admin"
 
 
 async def test_the_first_rule_that_matches_counts(app, lying):
-    await bind(app, lying, role_claim="groups", roles=[("staff", "user"), ("it", "admin")])
+    await bind(app.store, lying, role_claim="groups", roles=[("staff", "user"), ("it", "admin")])
     lying.user = {**VERIFIED_ALICE, "groups": ["it", "staff"]}
     await sign_up(await app.browser("Alice"), lying)
     assert await role_of(app, "alice@example.com") == "user"
@@ -305,7 +305,7 @@ async def test_the_first_rule_that_matches_counts(app, lying):
 async def test_a_claim_is_a_text_or_an_array_and_may_be_nested(app, lying, claims):
     name = next(iter(claims))
     role_claim = "realm_access.roles" if name == "realm_access" else name
-    await bind(app, lying, role_claim=role_claim, roles=[("it", "admin")])
+    await bind(app.store, lying, role_claim=role_claim, roles=[("it", "admin")])
     lying.user = {**VERIFIED_ALICE, **claims}
     await sign_up(await app.browser("Alice"), lying)
     assert await role_of(app, "alice@example.com") == "admin"
@@ -313,14 +313,14 @@ async def test_a_claim_is_a_text_or_an_array_and_may_be_nested(app, lying, claim
 
 @pytest.mark.parametrize("value", [None, {}, {"it": True}, [["it"]], ["IT"], [True], 1, "it staff"])
 async def test_any_other_claim_gives_the_role_of_a_user(app, lying, value):
-    await bind(app, lying, role_claim="groups", roles=[("it", "admin")])
+    await bind(app.store, lying, role_claim="groups", roles=[("it", "admin")])
     lying.user = {**VERIFIED_ALICE, "groups": value}
     await sign_up(await app.browser("Alice"), lying)
     assert await role_of(app, "alice@example.com") == "user"
 
 
 async def test_a_claim_at_the_userinfo_endpoint_counts(app, lying):
-    await bind(app, lying, role_claim="groups", roles=[("it", "admin")])
+    await bind(app.store, lying, role_claim="groups", roles=[("it", "admin")])
     lying.change_claims = lambda claims: claims.pop("groups", None)
     lying.user = {**VERIFIED_ALICE, "groups": ["it"]}
     await sign_up(await app.browser("Alice"), lying)
@@ -329,7 +329,7 @@ async def test_a_claim_at_the_userinfo_endpoint_counts(app, lying):
 
 async def test_each_log_in_follows_the_claim(app, lying):
     await app.create("Ada", "admin")
-    await bind(app, lying, role_claim="groups", roles=[("it", "admin")])
+    await bind(app.store, lying, role_claim="groups", roles=[("it", "admin")])
     lying.user = {**VERIFIED_ALICE, "groups": ["it"]}
     alice = await app.browser("Alice")
     await sign_up(alice, lying)
@@ -347,7 +347,7 @@ async def test_each_log_in_follows_the_claim(app, lying):
 
 
 async def test_the_last_administrator_stays_one(app, lying):
-    await bind(app, lying, role_claim="groups", roles=[("it", "admin")])
+    await bind(app.store, lying, role_claim="groups", roles=[("it", "admin")])
     lying.user = {**VERIFIED_ALICE, "groups": ["it"]}
     alice = await app.browser("Alice")
     await sign_up(alice, lying)
@@ -359,7 +359,7 @@ async def test_the_last_administrator_stays_one(app, lying):
 
 
 async def test_without_a_claim_the_role_stays(app, lying):
-    await bind(app, lying)
+    await bind(app.store, lying)
     alice = await app.browser("Alice")
     await sign_up(alice, lying)
     await app.change_role(alice, "admin")
@@ -369,7 +369,7 @@ async def test_without_a_claim_the_role_stays(app, lying):
 
 
 async def test_a_role_that_was_taken_from_the_organization_creates_no_account(app, lying):
-    await bind(app, lying, role_claim="groups", roles=[("it", "admin")])
+    await bind(app.store, lying, role_claim="groups", roles=[("it", "admin")])
     lying.user = {**VERIFIED_ALICE, "groups": ["it"]}
     alice = await app.browser("Alice")
     await come_back(alice, lying)
