@@ -138,6 +138,10 @@ class ProviderRefused(AppError):
         self.code = code
 
 
+class DnsUnavailable(AppError):
+    """No DNS server has answered, so that a record could not be looked up."""
+
+
 class ProviderUnavailable(AppError):
     """An identity provider did not answer in time, or not with the documents that it must have.
 
