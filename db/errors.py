@@ -103,6 +103,10 @@ class TooManyRoles(AppError):
     """There are as many roles as the program allows. Nothing was added."""
 
 
+class TooManyOrganizations(AppError):
+    """There are as many organizations as the program allows. Nothing was added."""
+
+
 class TooManyTokens(AppError):
     """The user has as many access tokens as the program allows. Nothing was created."""
 

@@ -1,4 +1,4 @@
-"""Contains the one function that parses IP addresses."""
+"""Contains the one function that parses IP addresses, and recognizes those of this machine."""
 
 import ipaddress
 
@@ -15,3 +15,11 @@ def parse_ip(text: str) -> IPAddress | None:
     except ValueError:
         return None
     return getattr(ip, "ipv4_mapped", None) or ip
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether a host name or an IP address refers to this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    ip = parse_ip(host)
+    return ip is not None and ip.is_loopback

@@ -3,30 +3,23 @@
 Only `db.access` calls these functions; its functions check who may call them.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, exists, func, insert, select, update
 
-from db.accounts import LOCK_ADMIN_CHANGES, LOCK_ROLE
-from db.audit import log as audit_log
-from db.audit.events import Event
-from db.audit.log import OPERATOR, viewer_actor
+from db.accounts import LOCK_ROLE
+from db.admin_changes import change_settings
 from db.engine.statement import Conflict, Statement, insert_if
-from db.errors import Forbidden, NotFound, RoleInUse, TooManyRoles
+from db.errors import NotFound, RoleInUse, TooManyRoles
 from db.messages import Message, UserText
-from db.rate_limits import limiter
-from db.rate_limits.limits import DENIED
 from db.role_names import BUILT_IN_ROLES, label_of
-from db.sessions.lifecycle import require_right
 from db.store import Store, pick
 from db.tables import invitations, role_permissions, roles, users
 from db.viewer import Admin, Operator, Role
 
 MAX_ROLES: Final = 50
-Detail = dict[str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +150,10 @@ async def create_role(
 ) -> bool:
     """Adds a role and returns whether its name was free.
 
-    Raises TooManyRoles, and the errors of `_change_roles`.
+    Raises TooManyRoles, and the errors of `change_settings`.
     """
     store = caller.store
-    async with _change_roles(caller, "role.create") as detail:
+    async with change_settings(caller, "role.create") as detail:
         created = await store.value(INSERT_ROLE(name=name, label=label, now=store.now()))
         if created is None:
             if await store.value(LOCK_ROLE(name=name)) is None:
@@ -184,10 +177,10 @@ async def change_role(
 
     None keeps a value, and a built-in role keeps its label. `permissions` replaces all permissions;
     `added` and `removed` change some of them. Raises NotFound, also for `admin`, and the errors of
-    `_change_roles`.
+    `change_settings`.
     """
     store = caller.store
-    async with _change_roles(caller, "role.edit") as detail:
+    async with change_settings(caller, "role.edit") as detail:
         before = await store.value(LOCK_ROLE(name=name))
         if before is None or name == "admin":
             raise NotFound
@@ -214,7 +207,7 @@ async def delete_role(caller: Admin | Operator, name: Role) -> None:
     invitation has the role.
     """
     store = caller.store
-    async with _change_roles(caller, "role.delete") as detail:
+    async with change_settings(caller, "role.delete") as detail:
         label = await store.value(LOCK_ROLE(name=name))
         if label is None or name in BUILT_IN_ROLES:
             raise NotFound
@@ -225,29 +218,6 @@ async def delete_role(caller: Admin | Operator, name: Role) -> None:
         if deleted is None:
             raise RoleInUse
         detail |= {"changed_role": name, "label": str(label)}
-
-
-@asynccontextmanager
-async def _change_roles(caller: Admin | Operator, event: Event) -> AsyncIterator[Detail]:
-    """Opens the transaction in which an administrator or the operator changes a role, and writes
-    the audit entry at its end if the block has filled in the detail.
-
-    Raises NotLoggedIn and Forbidden; the latter writes an audit entry of its own.
-    """
-    store = caller.store
-    detail = Detail()
-    actor = viewer_actor(caller) if isinstance(caller, Admin) else OPERATOR
-    try:
-        async with store.transaction():
-            await store.value(LOCK_ADMIN_CHANGES())
-            if isinstance(caller, Admin):
-                await require_right(caller)
-            yield detail
-            if detail:
-                await audit_log.record(store, event, actor, detail, is_budgeted=False)
-    except Forbidden:
-        await limiter.record_within_limit(store, actor, "admin", DENIED, str(actor.user_id))
-        raise
 
 
 async def _add_permissions(store: Store, name: Role, permissions: Iterable[str]) -> None:

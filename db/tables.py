@@ -332,6 +332,7 @@ identities = Table(
     Column("last_used_at", Instant),
     UniqueConstraint("issuer", "subject"),
     Index("identities_user_id", "user_id"),
+    Index("identities_provider", "provider"),
 )
 
 # The organizations whose users log in at an identity provider of their own: a domain of emails,

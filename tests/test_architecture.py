@@ -95,6 +95,12 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.providers.asserted": ("db.crypto.encrypted_tokens", "db.crypto.secret"),
     "db.organizations": ("db.providers.provider", *STORE),
     "db.organizations.settings": (),
+    "db.organizations.changes": (
+        *("db.accounts", "db.admin_changes", "db.organizations.lookup", "db.viewer", *STORE),
+    ),
+    "db.admin_changes": (
+        *("db.accounts", "db.audit", "db.rate_limits", "db.sessions", "db.viewer", *STORE),
+    ),
     "db.used_tokens": STORE,
     "db.product": ("db.audit.events", "db.hooks"),
     "db.crypto": ("db.errors",),
@@ -149,7 +155,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.deletions": ("db.accounts", "db.mail", "db.sessions", "db.viewer", *STORE),
     "db.permissions": ("db.viewer", *STORE),
     "db.roles": (
-        *("db.accounts", "db.sessions", "db.rate_limits", "db.audit", "db.role_names"),
+        *("db.accounts", "db.admin_changes", "db.role_names"),
         *("db.viewer", *STORE),
     ),
     "db.access": (

@@ -41,6 +41,10 @@ Event = Literal[
     "role.create",
     "role.edit",
     "role.delete",
+    "organization.add",
+    "organization.change",
+    "organization.verify",
+    "organization.remove",
     "team.change",
     "account.create",
     "account.import",
@@ -207,6 +211,25 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
         note="{label}, added: {added}, removed: {removed}",
     ),
     "role.delete": EventTexts("Delete role", own="deleted the role {label}", note="{label}"),
+    "organization.add": EventTexts(
+        "Add organization", own="added the organization {domain}", note="{domain}: {issuer}"
+    ),
+    "organization.change": EventTexts(
+        "Change organization",
+        own="changed the organization {domain}",
+        note="{domain}: {issuer}",
+    ),
+    "organization.verify": EventTexts(
+        "Verify organization",
+        own="verified the domain {domain}",
+        own_refused="tried to verify the domain {domain}, but found no DNS record",
+        note="{domain}: {issuer}",
+    ),
+    "organization.remove": EventTexts(
+        "Remove organization",
+        own="removed the organization {domain}",
+        note="{domain}: {issuer}",
+    ),
     "team.change": EventTexts(
         "Change team",
         own="changed your own team from {from} to {to}",

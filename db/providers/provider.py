@@ -1,15 +1,39 @@
 """The type of an identity provider that the settings or an administrator describe."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 from db.crypto.secret import Secret
+from db.ip_addresses import is_loopback, parse_ip
 
 # Microsoft's metadata for accounts of several tenants has this issuer. An ID token has the issuer
 # with the id of its tenant, which is the claim `tid`.
 TENANT_PLACEHOLDER: Final = "{tenantid}"
 # OpenID Connect Discovery 1.0, section 4
 DISCOVERY_PATH: Final = "/.well-known/openid-configuration"
+
+HOST_PATTERN: Final = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
+
+
+def is_issuer(text: str) -> bool:
+    """Returns whether a text is the URL of an issuer (OpenID Connect Core 1.0, section 2).
+
+    It is an https URL, or an http URL of this machine.
+    """
+    if not re.fullmatch(r"[!-~]{1,500}", text) or "?" in text or "#" in text:
+        return False
+    try:
+        url = urlsplit(text)
+        _ = url.port
+    except ValueError:
+        return False
+    host = url.hostname or ""
+    if not HOST_PATTERN.fullmatch(host) and parse_ip(host) is None:
+        return False
+    is_secure = url.scheme == "https" or (url.scheme == "http" and is_loopback(host))
+    return is_secure and "@" not in url.netloc
 
 
 @dataclass(frozen=True, slots=True)

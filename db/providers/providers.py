@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from db.providers.provider import Provider
 
 if TYPE_CHECKING:
-    from db.providers.client import ProviderClient
+    from db.providers.client import ProviderClient, ProviderDocuments
 
 
 class Providers:
@@ -56,3 +56,12 @@ class Providers:
             client = module.ProviderClient(provider, self._now)
             self._clients[provider.name] = client
         return client
+
+    async def check(self, provider: Provider) -> "ProviderDocuments":
+        """Returns what a provider publishes, without the cache of its client.
+
+        Raises ProviderUnavailable.
+        """
+        module = await asyncio.to_thread(import_module, "db.providers.client")
+        client: ProviderClient = module.ProviderClient(provider, self._now)
+        return await client.read_documents()

@@ -34,14 +34,23 @@ class LimitedTransport(httpx2.AsyncBaseTransport):
     endpoints come from the provider's metadata. A host with an IP address of a private network is
     refused unless the issuer has one too: it could reach services that only this machine can reach.
     The connection goes to the IP address that was checked.
+
+    The operator has chosen the issuer of the settings. An administrator chooses that of an
+    organization, whose host must not have a private IP address either: `requires_public_hosts`.
     """
 
     def __init__(
-        self, inner: httpx2.AsyncBaseTransport, issuer_host: str, resolve: Resolver
+        self,
+        inner: httpx2.AsyncBaseTransport,
+        issuer_host: str,
+        resolve: Resolver,
+        *,
+        requires_public_hosts: bool = False,
     ) -> None:
         self._inner = inner
         self._issuer_host = issuer_host
         self._resolve = resolve
+        self._requires_public_hosts = requires_public_hosts
 
     async def handle_async_request(self, outgoing: httpx2.Request) -> httpx2.Response:
         response = await self._send(outgoing)
@@ -63,6 +72,11 @@ class LimitedTransport(httpx2.AsyncBaseTransport):
 
     async def _send(self, outgoing: httpx2.Request) -> httpx2.Response:
         host = outgoing.url.host
+        if self._requires_public_hosts:
+            addresses = await self._resolve(host)
+            if is_private(host) or any(map(is_private, addresses)):
+                raise ProviderUnavailable("private_issuer")
+            return await self._send_to(addresses, outgoing)
         if host == self._issuer_host or is_private(self._issuer_host):
             return await self._inner.handle_async_request(outgoing)
         addresses = await self._resolve(host)
@@ -136,6 +150,7 @@ def open_client(
             httpx2.AsyncHTTPTransport(verify=_ssl_context(), trust_env=False),
             issuer_host,
             resolve_host,
+            requires_public_hosts=provider.requires_public_hosts,
         ),
         headers=HEADERS,
         timeout=timeout_seconds,

@@ -27,6 +27,7 @@ REASONS: Final = {
     "no_json": "the answer is not JSON: check the issuer",
     "no_object": "the answer is no JSON object: check the issuer",
     "private_host": "an endpoint has a private IP address, and the issuer has not",
+    "private_issuer": "a host has a private IP address: an operator may set it in PROVIDERS",
     "status_404": "there is no metadata at this issuer (status 404)",
 }
 

@@ -13,8 +13,7 @@ from urllib.parse import urlsplit
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from db.ip_addresses import parse_ip
-from web.settings.hosts import is_loopback
+from db.ip_addresses import is_loopback, parse_ip
 
 HOST_PATTERN: Final = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?")
 # Load balancers send an IP address as Host, and old ones send no Host header. A metrics scraper

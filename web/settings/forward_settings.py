@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from db.ip_addresses import parse_ip
+from db.ip_addresses import is_loopback, parse_ip
 from web.settings.environment import Environment, InvalidSetting
-from web.settings.hosts import canonical_host, canonical_origin, is_loopback
+from web.settings.hosts import canonical_host, canonical_origin
 
 # A path whose meaning no browser, proxy or application can change: no empty or dot segments, no
 # backslash, and no encoded slash, backslash, dot or control character.

@@ -7,18 +7,10 @@ from urllib.parse import SplitResult, urlsplit
 
 import idna
 
-from db.ip_addresses import parse_ip
+from db.ip_addresses import is_loopback, parse_ip
 from web.settings.environment import InvalidSetting
 
 HOST_LABEL: Final = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
-
-
-def is_loopback(host: str) -> bool:
-    """Returns whether a host name or an IP address refers to this machine."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    ip = parse_ip(host)
-    return ip is not None and ip.is_loopback
 
 
 def canonical_host(name: str, host: str) -> str:

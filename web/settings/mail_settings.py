@@ -8,9 +8,9 @@ from typing import Final, Literal, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from db.crypto.secret import Secret
-from db.ip_addresses import parse_ip
+from db.ip_addresses import is_loopback, parse_ip
 from web.settings.environment import Environment, InvalidSetting
-from web.settings.hosts import canonical_host, is_loopback
+from web.settings.hosts import canonical_host
 
 MailTls = Literal["starttls", "tls", "none"]
 

@@ -18,9 +18,9 @@ from db.providers.provider import (
     TENANT_PLACEHOLDER,
     AppleKey,
     Provider,
+    is_issuer,
 )
 from web.settings.environment import Environment, InvalidSetting
-from web.settings.hosts import canonical_host, is_loopback, split_url
 
 NAME_PATTERN: Final = re.compile(r"[a-z][a-z0-9]{1,19}")
 MAX_PROVIDERS: Final = 20
@@ -145,22 +145,17 @@ def _issuer(env: Environment, name: str, preset: _Preset) -> str:
         raise InvalidSetting(
             variable, "is required: the URL of the provider, as in its `iss` claims"
         )
-    return _require_url(variable, text) if text else issuer
+    return _require_issuer(variable, text) if text else issuer
 
 
-def _require_url(variable: str, text: str) -> str:
+def _require_issuer(variable: str, text: str) -> str:
     """Returns the URL unchanged, because an issuer is compared character by character."""
-    url = split_url(variable, text)
-    is_allowed = url.scheme == "https" or (url.scheme == "http" and is_loopback(url.hostname or ""))
-    if not is_allowed or not url.hostname:
+    if not is_issuer(text):
         raise InvalidSetting(
-            variable, f"must be an https URL (http for a loopback host), not {text[:80]!r}"
+            variable,
+            "must be an https URL (http for a loopback host) without a user name, a query or a "
+            f"fragment, not {text[:80]!r}",
         )
-    if "@" in url.netloc or url.query or url.fragment or "?" in text or "#" in text:
-        raise InvalidSetting(variable, "must not contain a user name, a query or a fragment")
-    if not re.fullmatch(r"[!-~]{1,500}", text):
-        raise InvalidSetting(variable, "must be ASCII without spaces, at most 500 characters")
-    canonical_host(variable, url.hostname)
     return text
 
 

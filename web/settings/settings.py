@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from db.crypto.secret import Secret
 from db.factor_settings import FactorSettings
-from db.ip_addresses import parse_ip
+from db.ip_addresses import is_loopback, parse_ip
 from db.organizations.settings import OrganizationSettings
 from db.providers.provider import Provider
 from db.rate_limits.limits import RateLimit
@@ -21,7 +21,7 @@ from web.settings.database_url import read_database_url
 from web.settings.environment import Environment, InvalidSetting
 from web.settings.factor_settings import read_factor_settings
 from web.settings.forward_settings import ForwardSettings, read_forward_settings
-from web.settings.hosts import canonical_origin, is_loopback, split_url
+from web.settings.hosts import canonical_origin, split_url
 from web.settings.limit_settings import read_changed_limits
 from web.settings.mail_settings import (
     MailSettings,

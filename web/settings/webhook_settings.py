@@ -12,8 +12,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from db.crypto.secret import Secret
+from db.ip_addresses import is_loopback
 from web.settings.environment import Environment, InvalidSetting
-from web.settings.hosts import is_loopback
 
 ALL_EVENTS: Final = "*"
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105  (a prefix)

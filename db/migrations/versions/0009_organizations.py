@@ -17,6 +17,7 @@ def upgrade() -> None:
     for name in ("provider_subject_hash", "provider_sid_hash"):
         op.add_column("sessions", sa.Column(name, sa.Text))
         op.create_index(f"sessions_{name}", "sessions", [name])
+    op.create_index("identities_provider", "identities", ["provider"])
     op.create_table(
         "organizations",
         sa.Column("domain", sa.Text, primary_key=True),

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 from urllib.parse import urlsplit
 
+from db.ip_addresses import is_loopback
 from web.cli.doctor.findings import Finding, error, ok, warning
 from web.mail.smtp import SmtpTransport
-from web.settings.hosts import is_loopback
 from web.settings.mail_settings import mail_domain
 from web.settings.settings import Settings
 

@@ -16,13 +16,12 @@ from urllib.parse import urlsplit
 import httpx
 
 from db.access import diagnosis
-from db.ip_addresses import parse_ip
+from db.ip_addresses import is_loopback, parse_ip
 from db.viewer import Operator
 from web.cli.doctor.findings import Finding, error, ok, warning
 from web.endpoints.health import ANSWER_HEADER, QUESTION_HEADER
 from web.http.cookies import cookie_name
 from web.routes import routes_for
-from web.settings.hosts import is_loopback
 from web.settings.settings import Settings
 
 TIMEOUT_SECONDS: Final = 5.0

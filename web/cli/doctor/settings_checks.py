@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
+from db.ip_addresses import is_loopback
 from web.cli.doctor.findings import Finding, error, ok, warning
 from web.http.cookies import COOKIE_ATTRIBUTES, cookie_name
 from web.server.dependency_check import find_unsafe
-from web.settings.hosts import is_loopback
 from web.settings.settings import Settings
 
 LARGE_IPV4_PREFIX: Final = 8  # A network of a /7 or larger cannot consist of proxies only.
