@@ -32,6 +32,7 @@ from web.endpoints import (
     mailbox,
     metrics,
     new_accounts,
+    organizations,
     passkey_login,
     passkey_offer,
     passkeys,
@@ -132,6 +133,10 @@ routes = [
     Admins ("/admin/roles",                   get=roles.show,          post=roles.create,             name="admin-roles", sudo="add a role"),
     Admins ("/admin/roles/{role}",            get=roles.show_role,     post=roles.change,             name="admin-role-edit", sudo="change a role"),
     Admins ("/admin/roles/{role}/delete",                               post=roles.delete,             name="admin-role-delete", sudo="delete a role"),
+    Admins ("/admin/organizations",           get=organizations.show,  post=organizations.create,     name="admin-organizations", sudo="add an organization"),
+    Admins ("/admin/organizations/{domain}",  get=organizations.show_organization, post=organizations.change, name="admin-organization", sudo="change an organization"),
+    Admins ("/admin/organizations/{domain}/verify",                     post=organizations.verify,     name="admin-organization-verify", sudo="verify the domain of an organization"),
+    Admins ("/admin/organizations/{domain}/remove",                     post=organizations.remove,     name="admin-organization-remove", sudo="remove an organization"),
     Admins ("/admin/users/{id}/delete",                                 post=admin.delete,             name="admin-delete", sudo="delete an account"),
     Admins ("/admin/users/{id}/keep",                                   post=admin.keep,               name="admin-keep"),
     Admins ("/admin/users/{id}/data",                                   post=admin.download_data,      name="admin-data", sudo="download the data of a user"),
@@ -204,7 +209,10 @@ NEEDS_PROVIDERS = {
     *("login-with", "login-callback", "signup-with", "confirm-with"),
     *("identities", "identities-connect", "identities-remove"),
 }
-NEEDS_ORGANIZATIONS = {"login-check"}
+NEEDS_ORGANIZATIONS = {
+    *("login-check", "admin-organizations", "admin-organization"),
+    *("admin-organization-verify", "admin-organization-remove"),
+}
 NEEDS_INVITATIONS = {  # With SIGNUP=closed, nobody creates an account for themselves.
     *("join", "join-link", "admin-invitations"),
     *("admin-invitation-resend", "admin-invitation-withdraw"),

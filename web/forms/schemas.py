@@ -38,6 +38,18 @@ from web.forms.fields import (
     TokenName,
     UserId,
 )
+from web.forms.organization_fields import (
+    AllowsSignUp,
+    ClientId,
+    ClientSecret,
+    Issuer,
+    NewClientSecret,
+    OrganizationDomain,
+    OrganizationLabel,
+    RoleClaim,
+    RoleRules,
+    Scopes,
+)
 
 UNCHANGED: Final[Any] = None  # A field that was not sent is left unchanged.
 
@@ -180,6 +192,22 @@ class NewRole(BaseModel):
 class RoleEdit(BaseModel):
     label: RoleLabel = UNCHANGED
     permissions: Permissions = UNCHANGED
+
+
+class OrganizationChange(BaseModel):
+    label: OrganizationLabel
+    issuer: Issuer
+    client_id: ClientId
+    client_secret: ClientSecret = None
+    scopes: Scopes = "openid email profile"
+    allows_sign_up: AllowsSignUp = ""
+    role_claim: RoleClaim = ""
+    rules: RoleRules = ()
+
+
+class NewOrganization(OrganizationChange):
+    domain: OrganizationDomain
+    client_secret: NewClientSecret
 
 
 class TokenRequest(BaseModel):
