@@ -7,6 +7,16 @@ SECRET: Final = "a session secret of the tests: 7Jq2vX0pLw9sRz4T"
 # The variables of every program: neither the .env file nor the product of the checkout is read.
 ENVIRON: Final = {"ENV_FILE": "off", "PRODUCT": "off", "SESSION_SECRET": SECRET}
 
+# The settings with which the program has the routes of identity providers and of organizations. No
+# provider answers there.
+WITH_PROVIDERS: Final = {
+    "PROVIDERS": "work",
+    "WORK_ISSUER": "http://127.0.0.1:9",
+    "WORK_CLIENT_ID": "latchkey",
+    "WORK_CLIENT_SECRET": "secret",
+    "ORGANIZATIONS": "on",
+}
+
 
 def environ_of(database: Path, **changes: str) -> dict[str, str]:
     """Returns the variables for a program with this SQLite file."""

@@ -19,6 +19,10 @@ from db.crypto.passwords import Passwords
 from db.sessions.claimants import make_claim
 from tests.browser_client import HTMX, IPHONE, PASSWORD, Browser
 from tests.conftest import TestApp
+from tests.dns_server import serving_dns
+from tests.environment import SECRET, WITH_PROVIDERS
+from tests.lying_provider import LyingProvider
+from tests.organizations import DOMAIN, bind
 from web.middleware.guard import RouteAccess
 
 TABLE = Path(__file__).parent / "access_matrix.txt"
@@ -52,6 +56,7 @@ FIELDS = {
         "days": "30",
         "scope-account:read": "yes",
     },
+    "/account/identities": {"provider": "work"},
     "/admin/roles": {"name": "writer", "label": "Writer"},
     "/admin/roles/{role}": {"label": "Changed"},
 }
@@ -65,12 +70,21 @@ TABLES = (
     "passkeys",
     "totp",
     "recovery_codes",
+    "identities",
+    "organizations",
 )  # Each table refers only to those before it.
 
 
 @pytest.fixture
 def passwords(fast_passwords: Passwords) -> Passwords:
     return fast_passwords
+
+
+@pytest.fixture
+def environ() -> Iterator[dict[str, str]]:
+    with serving_dns() as dns:
+        settings = {"SESSION_SECRET": SECRET, "RATE_LIMITS": "off", "DNS_SERVER": dns.address}
+        yield settings | WITH_PROVIDERS
 
 
 @pytest.fixture
@@ -93,6 +107,7 @@ async def actors(
     await app.change(
         "INSERT INTO roles SELECT 'editor', 'Editor', created_at FROM roles WHERE name = 'user'"
     )
+    await bind(app.store, LyingProvider(port=9), is_verified=False)
     for table in TABLES:
         await app.change(f"CREATE TABLE {table}_before AS SELECT * FROM {table}")
     return browsers
@@ -124,6 +139,8 @@ async def path_for_bob(app: TestApp, route: Route) -> str:
         "slug": "bob",
         "role": "editor",
         "session": device,
+        "provider": "work",
+        "domain": DOMAIN,
         "id": device if "/devices" in route.path or "/sessions/" in route.path else bob,
     }
     parameters["token"] = "A" * 43

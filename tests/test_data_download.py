@@ -51,6 +51,8 @@ LEFT_OUT = {
     "recovery_codes.user_id": OWN_ID,
     "identities.id": "it has no meaning outside of the database",
     "identities.user_id": OWN_ID,
+    "sessions.provider_subject_hash": "it marks the log-in at a provider, which identities names",
+    "sessions.provider_sid_hash": "it marks a session at the provider",
     "invitations.id": "the link is derived from it",
     "invitations.token_hash": HASH,
     "invitations.mail_token_hash": HASH,
@@ -62,6 +64,7 @@ LEFT_OUT = {
 # The tables without a column about a user.
 OTHER_TABLES = {
     *("roles", "role_permissions", "buckets"),  # The keys of buckets are MACs.
+    *("organizations", "organization_roles"),
     *("trail_anchor", "trail_head"),
     "used_tokens",  # Their ids are random.
 }

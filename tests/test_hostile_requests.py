@@ -538,8 +538,9 @@ UNSTORABLE = {
 IGNORED = {("LogIn", "next")}
 
 
-# It needs an identity provider, and has fields of SignUp: see tests/test_provider_login.py.
-PROVIDER_FORMS = ("ProviderSignUp",)
+# They need an identity provider: see tests/test_provider_login.py, where the fields are those of
+# SignUp, and tests/test_organizations.py.
+PROVIDER_FORMS = ("ProviderSignUp", "NewOrganization", "OrganizationChange")
 
 
 def test_every_form_is_covered_by_these_tests() -> None:

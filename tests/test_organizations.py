@@ -282,14 +282,38 @@ async def test_a_deleted_role_takes_its_rules_along(app, ada, lying):
 async def test_a_demoted_administrator_changes_nothing(app, ada, lying, last):
     await app.create("Bob", "admin")
     await add(ada, lying)
-    before = app.stored()
     await app.change("UPDATE users SET role = 'user' WHERE name = 'Ada'")
     changes = {"label": "Changed"} if last else {"domain": "example.net"}
     answer = await ada.post(f"/admin/organizations{last}", form_of(lying, **changes))
     assert answer.status_code == 403
     rows = await app.rows("SELECT domain, label, verified_at FROM organizations")
     assert rows == [(DOMAIN, "Example Corp", None)]
-    assert before
+
+
+@pytest.mark.asvs("S28")
+@pytest.mark.parametrize(
+    ("last", "event"),
+    [
+        ("", "organization.add"),
+        (f"/{DOMAIN}", "organization.change"),
+        (f"/{DOMAIN}/verify", "organization.verify"),
+        (f"/{DOMAIN}/remove", "organization.remove"),
+    ],
+)
+async def test_a_change_waits_for_a_recent_confirmation(app, ada, lying, dns, clock, last, event):
+    if last:
+        await add(ada, lying)
+        dns.records[f"_latchkey.{DOMAIN}"] = [await proof_of(app)]
+    clock.move(minutes=11)
+    answer = await ada.post(f"/admin/organizations{last}", form_of(lying))
+    assert answer.status_code == 403
+    assert await entries(app, event) == []
+    form = read(answer).one(id="confirm-form")
+    fields = {
+        field.attrs["name"]: field.attrs["value"] for field in form.all("input", type="hidden")
+    }
+    await ada.confirm(**fields)
+    assert [outcome for outcome, _ in await entries(app, event)] == ["done"]
 
 
 async def test_the_pages_exist_only_with_the_setting(make_app, lying):

@@ -71,6 +71,11 @@ SUDO_PAGES = [route for route in SUDO_ROWS if route.sudo_page]
 PAGES_WITHOUT_FORM = {"admin-audit-export"}
 # Their forms need a provider: tests/test_identities.py shows that nothing is done before.
 PROVIDER_FORMS = {"identities", "identities-connect", "identities-remove"}
+# Their forms need a provider or a domain: see tests/test_organizations.py.
+ORGANIZATION_FORMS = {
+    *("admin-organizations", "admin-organization"),
+    *("admin-organization-verify", "admin-organization-remove"),
+}
 
 
 @dataclass(frozen=True)
@@ -204,7 +209,8 @@ def confirmation_of(answer: httpx.Response, route: AppRoute, headers: dict[str, 
 @pytest.mark.asvs("S30")
 def test_the_table_has_every_row_that_needs_a_confirmation() -> None:
     names = {route.name for route in SUDO_ROWS}
-    assert names == {*FORMS, *API_FORMS, *FACTOR_FORMS, *PAGES_WITHOUT_FORM, *PROVIDER_FORMS}
+    elsewhere = PROVIDER_FORMS | ORGANIZATION_FORMS
+    assert names == {*FORMS, *API_FORMS, *FACTOR_FORMS, *PAGES_WITHOUT_FORM, *elsewhere}
 
 
 @pytest.mark.asvs("S30", "S104")

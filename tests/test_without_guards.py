@@ -11,11 +11,12 @@ import pytest
 from db.crypto.passwords import Passwords
 from tests.browser_client import HTMX, PASSWORD, Browser, path_of, set_cookie_of
 from tests.conftest import TestApp
+from tests.environment import SECRET, WITH_PROVIDERS
 from tests.without_guards import without_guards
 from web.app import App, create_app
 from web.middleware.guard import Guard, RouteAccess
 from web.router import AppRoute
-from web.routes import NEEDS_PROVIDERS, routes
+from web.routes import routes
 
 CANARIES = [
     "Alice",
@@ -43,6 +44,11 @@ def passwords(fast_passwords: Passwords) -> Passwords:
     return fast_passwords
 
 
+@pytest.fixture
+def environ() -> dict[str, str]:
+    return {"SESSION_SECRET": SECRET, "RATE_LIMITS": "off", **WITH_PROVIDERS}
+
+
 def unguarded(app: TestApp) -> TestApp:
     """Returns the same application with routes that lead directly to their endpoints."""
     asgi_app = App(without_guards(app.asgi_app.router.routes), app.asgi_app.user_middleware)
@@ -52,8 +58,7 @@ def unguarded(app: TestApp) -> TestApp:
 
 def routes_with(*accesses: RouteAccess) -> Iterator[tuple[str, AppRoute]]:
     for route in routes:
-        # The application of these tests has no identity providers, and so none of their routes.
-        if route.access in accesses and route.name not in NEEDS_PROVIDERS:
+        if route.access in accesses:
             for method in route.endpoints:
                 yield method, route
 
@@ -67,6 +72,8 @@ async def path_for_alice(app: TestApp, route: AppRoute) -> str:
         "slug": "alice",
         "field": "name",
         "role": "user",
+        "provider": "work",
+        "domain": "example.com",
         "session": device,
         "id": device if "/devices" in route.path or "/sessions/" in route.path else user_id,
     }
@@ -226,7 +233,7 @@ async def test_guards_redirect_users_to_the_dashboard_without_a_database(
     user = await without_database.browser("Bob")
     user.cookie = bob.cookie
     for method, route in routes_with(RouteAccess.GUESTS):
-        path = route.path.replace("{field}", "name")
+        path = route.path.replace("{field}", "name").replace("{provider}", "work")
         page, fragment = (
             await user.request(method, path, FIELDS),
             await user.request(method, path, FIELDS, **HTMX),
