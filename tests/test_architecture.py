@@ -96,7 +96,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.organizations": ("db.providers.provider", *STORE),
     "db.organizations.settings": (),
     "db.organizations.changes": (
-        *("db.accounts", "db.admin_changes", "db.organizations.lookup", "db.viewer", *STORE),
+        *("db.accounts", "db.admin_changes", "db.organizations", "db.viewer", *STORE),
     ),
     "db.admin_changes": (
         *("db.accounts", "db.audit", "db.rate_limits", "db.sessions", "db.viewer", *STORE),
@@ -184,7 +184,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     "db.maintenance": (
         *("db.sessions", "db.rate_limits", "db.audit", "db.database", "db.product"),
-        *("db.factors.rekey", *STORE),
+        *("db.factors.rekey", "db.organizations.rekey", *STORE),
     ),
     "web.settings": (
         "db.crypto.secret",
@@ -201,6 +201,10 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "web.state": ("db.crypto.secret", "db.store", "db.viewer", "web"),
     "web.observability": ("db.access.outbox.QueueFigures", "db.crypto.secret", "db.errors"),
     "web.forms": ("db.crypto.secret", "db.emails", "db.role_names"),
+    "web.forms.organization_fields": (
+        *("db.crypto.secret", "db.emails", "db.providers.provider.is_issuer", "db.role_names"),
+        "web.forms",
+    ),
     "web.http": (
         *(
             "db.access.audit",
@@ -265,6 +269,10 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "web.product.DashboardCard",  # for the type checker only
         *("db.providers.answers", "db.providers.asserted.Asserted"),
         "db.providers.provider.Provider",
+        *(
+            "db.organizations.changes.OrganizationData",
+            "db.organizations.changes.OrganizationDetails",
+        ),
     ),
     "web.mail": (
         *("db.access.outbox", "db.crypto.secret", "db.errors", "db.mail.outbox.MAIL_TYPES"),

@@ -8,7 +8,7 @@ from db.organizations.changes import (
     OrganizationDetails,
     OrganizationSummary,
 )
-from db.organizations.domain_records import has_record, record_name
+from db.organizations.domain_records import has_record
 from db.organizations.lookup import OrganizationRow, make_provider
 from db.rate_limits import limiter
 from db.rate_limits.limits import ADMIN_CHANGE, ADMIN_DAY
@@ -16,8 +16,6 @@ from db.sessions.lifecycle import require_right
 from db.sessions.sudo import Sudo
 from db.store import Store
 from db.viewer import Admin
-
-__all__ = ["OrganizationData", "OrganizationDetails", "OrganizationSummary", "record_name"]
 
 
 async def list_organizations(admin: Admin) -> list[OrganizationSummary]:

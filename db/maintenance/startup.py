@@ -15,6 +15,7 @@ from db.factors.rekey import count_other_passkeys, count_unreadable_apps
 from db.maintenance.pruning import run_pruning
 from db.maintenance.revisions import WrongSchema
 from db.maintenance.schema import explain_unavailable, require_schema
+from db.organizations.rekey import count_unreadable_client_secrets
 from db.store import Store
 from db.tables import users
 
@@ -79,13 +80,19 @@ async def warn_of_unconfirmed_users(store: Store) -> None:
 
 
 async def warn_of_unusable_factors(store: Store) -> None:
-    """Logs how many authenticator apps no key decrypts, and how many passkeys belong to another
-    domain.
+    """Logs how many secrets of authenticator apps and organizations no key decrypts, and how many
+    passkeys belong to another domain.
     """
     with suppress(Unavailable):
         if count := await count_unreadable_apps(store):
             logger.warning(
                 "no key of SESSION_SECRET decrypts the secrets of %d authenticator apps: add the "
+                "former secret, and run `latchkey factors rekey`",
+                count,
+            )
+        if count := await count_unreadable_client_secrets(store):
+            logger.warning(
+                "no key of SESSION_SECRET decrypts the client secrets of %d organizations: add the "
                 "former secret, and run `latchkey factors rekey`",
                 count,
             )

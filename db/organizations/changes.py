@@ -16,6 +16,7 @@ from db.admin_changes import change_settings
 from db.crypto.secret import Secret
 from db.engine.statement import Statement, insert_if
 from db.errors import NotFound, StateChanged, TooManyOrganizations
+from db.organizations.domain_records import record_name
 from db.organizations.lookup import ORGANIZATION, ROLES_OF_ORGANIZATION, OrganizationRow
 from db.store import Store, pick
 from db.tables import Instant, identities, organization_roles, organizations
@@ -52,6 +53,11 @@ class OrganizationDetails:
     created_at: datetime
     verified_at: datetime | None
     user_count: int
+
+    @property
+    def record_name(self) -> str:
+        """Returns the name of the TXT record whose value is the proof."""
+        return record_name(self.domain)
 
 
 @dataclass(frozen=True, slots=True)

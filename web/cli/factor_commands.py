@@ -3,7 +3,7 @@
 import argparse
 from typing import Final
 
-from db.access import operator_factors
+from db.access import operator_factors, operator_organizations
 from db.viewer import Operator
 from web.cli.commands import CommandError, CommandGroup, OperatorCommand, OperatorTask
 from web.rendering.formatting import plural
@@ -25,6 +25,16 @@ def prepare_rekey(options: argparse.Namespace, settings: Settings) -> OperatorTa
         current = await operator_factors.count_current_apps(caller)
         secrets = plural(rekeyed, "secret was", "secrets were")
         print(f"{rekeyed} {secrets} encrypted again; apps with the first key: {current}")
+        clients, unreadable_clients = await operator_organizations.rekey_client_secrets(caller)
+        if clients:
+            print(f"client secrets of organizations with the first key: {clients}")
+        if unreadable_clients:
+            secrets = plural(unreadable_clients, "client secret", "client secrets")
+            raise CommandError(
+                f"no key of SESSION_SECRET decrypts {unreadable_clients} {secrets} of "
+                "organizations: add the former secret to SESSION_SECRET and run the command again, "
+                "or type them again on their pages"
+            )
         if unreadable:
             apps = plural(unreadable, "authenticator app", "authenticator apps")
             raise CommandError(
@@ -42,7 +52,8 @@ COMMANDS: Final = (
         (
             OperatorCommand(
                 "rekey",
-                "encrypt the secrets of authenticator apps with the first key of SESSION_SECRET",
+                "encrypt the secrets of authenticator apps and the client secrets of organizations "
+                "with the first key of SESSION_SECRET",
                 prepare_rekey,
                 writes=False,
             ),

@@ -2,7 +2,7 @@
 
 import argparse
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -42,17 +42,21 @@ def run_check(options: argparse.Namespace) -> int:
     if not chosen:
         names = ", ".join(one.name for one in providers.all)
         raise CommandError(f"PROVIDERS has no {options.provider}; it has {names}")
-    results = [asyncio.run(_check(providers, provider)) for provider in chosen]
+    results = [asyncio.run(print_findings(provider, providers.check)) for provider in chosen]
     return 0 if all(results) else 1
 
 
-async def _check(providers: Providers, provider: Provider) -> bool:
-    """Prints the findings about one provider. Returns whether users can log in with it."""
+async def print_findings(
+    provider: Provider, fetch: Callable[[Provider], Awaitable["ProviderDocuments"]]
+) -> bool:
+    """Prints the findings about one provider. Returns whether users can log in with it.
+
+    `fetch` returns what the provider publishes, or raises ProviderUnavailable.
+    """
     print(f"{provider.name}: {provider.issuer}")
     print(f"  redirect URI to register  {provider.redirect_uri}")
-    client = await providers.get_client(provider)
     try:
-        documents = await client.read_documents()
+        documents = await fetch(provider)
     except ProviderUnavailable as error:
         print(f"  problem                   {REASONS.get(error.code, error.code)}")
         return False

@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import organizations, roles
-from db.access.organizations import OrganizationData, OrganizationDetails
 from db.errors import (
     DnsUnavailable,
     ProviderUnavailable,
@@ -20,6 +19,7 @@ from db.errors import (
     UnknownRole,
 )
 from db.messages import Message
+from db.organizations.changes import OrganizationData, OrganizationDetails
 from db.viewer import Admin
 from web.forms.form import Form, read_fields
 from web.forms.schemas import NewOrganization, OrganizationChange
@@ -149,7 +149,7 @@ async def remove(request: Request) -> Response:
     return _respond_with_list(request, "organization-removed", context)
 
 
-def _read_data(form: OrganizationChange) -> OrganizationData:
+def _read_data(form: NewOrganization | OrganizationChange) -> OrganizationData:
     return OrganizationData(
         label=form.label,
         issuer=form.issuer,
@@ -228,7 +228,6 @@ async def _context(request: Request, viewer: Admin) -> dict[str, Any]:
     return {
         "me": viewer.me,
         "organization": details,
-        "record_name": organizations.record_name(details.domain),
         "record_problem": "",
         "form": form,
         "is_new": False,

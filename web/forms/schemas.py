@@ -205,9 +205,16 @@ class OrganizationChange(BaseModel):
     rules: RoleRules = ()
 
 
-class NewOrganization(OrganizationChange):
+class NewOrganization(BaseModel):
     domain: OrganizationDomain
+    label: OrganizationLabel
+    issuer: Issuer
+    client_id: ClientId
     client_secret: NewClientSecret
+    scopes: Scopes = "openid email profile"
+    allows_sign_up: AllowsSignUp = ""
+    role_claim: RoleClaim = ""
+    rules: RoleRules = ()
 
 
 class TokenRequest(BaseModel):

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from db.access import diagnosis, operator, operator_factors
+from db.access import diagnosis, operator, operator_factors, operator_organizations
 from db.errors import Unavailable
 from db.maintenance.revisions import WrongSchema, branches_of, require_single_head
 from db.maintenance.schema import NO_ANSWER, require_schema
@@ -74,6 +74,12 @@ async def _check_factors(caller: Operator, settings: Settings) -> AsyncIterator[
             f"no key decrypts the secrets of {count}: add the former secret to SESSION_SECRET, and "
             "run `latchkey factors rekey`, or reset these accounts with "
             "`latchkey users reset-factors`",
+        )
+    if count := await operator_organizations.count_unreadable_client_secrets(caller):
+        yield warning(
+            "organizations",
+            f"no key decrypts the client secrets of {count}: add the former secret to "
+            "SESSION_SECRET, and run `latchkey factors rekey`, or type them again on their pages",
         )
     if count := await operator_factors.count_other_passkeys(caller):
         yield warning(
