@@ -190,6 +190,27 @@ async def test_an_identity_of_a_removed_provider_is_no_way_in(make_app, app, ano
     assert (await anonymous.post(f"/account/identities/{kept}/remove")).status_code == 409
 
 
+async def test_connections_and_disconnections_are_rate_limited(make_app, lying):
+    app = await make_app(LIMIT_IDENTITY_CHANGE="1/1h", RATE_LIMITS="enforce")
+    alice = await app.sign_up_user("Alice")
+    await connect(alice, lying)
+    path = f"/account/identities/{await identity_of(app)}/remove"
+    lying.user = {"sub": "user-2"}
+    assert (await connect(alice, lying)).status_code == 429
+    assert (await alice.post(path)).status_code == 429
+    assert await app.rows("SELECT subject FROM identities") == [("user-1",)]
+    assert await alice.is_logged_in()
+
+
+async def test_the_limit_of_second_steps_is_not_that_of_identities(make_app, lying):
+    app = await make_app(LIMIT_FACTOR_CHANGE="1/1h", RATE_LIMITS="enforce")
+    alice = await app.sign_up_user("Alice")
+    await connect(alice, lying)
+    answer = await alice.post(f"/account/identities/{await identity_of(app)}/remove")
+    assert answer.headers["location"] == "/account/security"
+    assert await app.count("identities") == 0
+
+
 async def test_connecting_needs_few_statements(app, alice, lying):
     await prepare(alice, lying)
     before = app.statements

@@ -15,7 +15,7 @@ from db.errors import NotFound
 from db.factors.changes import FactorChange, finish_change
 from db.providers.asserted import Asserted
 from db.rate_limits import limiter
-from db.rate_limits.limits import FACTOR_CHANGE
+from db.rate_limits.limits import IDENTITY_CHANGE
 from db.sessions.lifecycle import require_right
 from db.sessions.sudo import Sudo
 from db.store import pick
@@ -78,7 +78,7 @@ async def connect(
     """
     viewer, store = sudo.viewer, sudo.viewer.store
     require_session(viewer)
-    await limiter.take_tokens(store, viewer_actor(viewer), (FACTOR_CHANGE, viewer.id))
+    await limiter.take_tokens(store, viewer_actor(viewer), (IDENTITY_CHANGE, viewer.id))
     detail = {"provider": asserted.provider}
     failure: Literal["taken", "many", "expired"]
     try:
@@ -109,7 +109,7 @@ async def remove(sudo: Sudo[Viewer], identity_id: str) -> FactorChange:
     """
     viewer, store = sudo.viewer, sudo.viewer.store
     require_session(viewer)
-    await limiter.take_tokens(store, viewer_actor(viewer), (FACTOR_CHANGE, viewer.id))
+    await limiter.take_tokens(store, viewer_actor(viewer), (IDENTITY_CHANGE, viewer.id))
     async with store.transaction():
         await require_right(viewer)
         name = await store.value(DELETE_IDENTITY(identity_id=identity_id, user_id=viewer.id))
