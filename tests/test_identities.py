@@ -41,6 +41,10 @@ async def identity_of(app: TestApp) -> str:
     return (await app.rows("SELECT id FROM identities"))[0][0]
 
 
+async def activity_of(browser: Browser) -> str:
+    return read(await browser.get("/account/activity")).one("main").text
+
+
 async def outcomes(app: TestApp, event: str) -> list[str]:
     """Returns the outcomes of the audit entries about an event."""
     found = await app.rows(f"SELECT outcome FROM audit WHERE event = '{event}' ORDER BY number")
@@ -95,6 +99,36 @@ async def test_an_identity_of_another_account_is_taken(app, alice, bob, lying):
     assert await outcomes(app, "identity.link") == ["done", "refused"]
     page = read(await bob.get(answer.headers["location"]))
     assert "connected to another account" in page.one(id="trouble").text
+
+
+async def test_the_activity_says_that_another_account_has_the_identity(alice, bob, lying):
+    await connect(alice, lying)
+    await connect(bob, lying)
+    assert "You could not connect work: another account" in await activity_of(bob)
+    assert "another account" not in await activity_of(alice)
+
+
+async def test_an_account_has_at_most_ten_connections(app, alice, lying):
+    for number in range(10):
+        lying.user = {"sub": f"user-{number}"}
+        await connect(alice, lying)
+    lying.user = {"sub": "one too many"}
+    answer = await connect(alice, lying)
+    assert answer.headers["location"] == "/account/security?trouble=many&with=work"
+    assert await app.count("identities") == 10
+    assert "the account has too many connections" in await activity_of(alice)
+
+
+async def test_an_identity_that_was_used_connects_nothing(app, alice, lying):
+    await prepare(alice, lying)
+    kept = alice.client.cookies["identity"]
+    await alice.post("/account/identities/connect", {"provider": "work"})
+    await alice.post(f"/account/identities/{await identity_of(app)}/remove")
+    alice.client.cookies.set("identity", kept, domain="localhost.local", path="/")
+    answer = await alice.post("/account/identities/connect", {"provider": "work"})
+    assert answer.headers["location"] == "/account/security?trouble=expired&with=work"
+    assert await app.count("identities") == 0
+    assert "the form was too old, or was sent before" in await activity_of(alice)
 
 
 @pytest.mark.asvs("S22")

@@ -97,7 +97,8 @@ async def connect(
     except _RolledBack:
         async with store.transaction():
             actor = viewer_actor(viewer)
-            await audit_log.record(store, "identity.link", actor, detail, outcome="refused")
+            refused = {**detail, "reason": failure}
+            await audit_log.record(store, "identity.link", actor, refused, outcome="refused")
         return failure
 
 

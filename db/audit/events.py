@@ -182,7 +182,7 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
     "identity.link": EventTexts(
         "Connect a provider",
         own="connected {provider} to your account",
-        own_refused="could not connect {provider}: another account has this identity",
+        own_refused="could not connect {provider} to your account",
         note="{provider}",
     ),
     "identity.unlink": EventTexts(
@@ -378,6 +378,19 @@ FACTOR_TEXTS: Final = {
 BUILT_IN_ROLE_CHANGES: Final = {
     "admin": replace(EVENT_TEXTS["role.change"], done="made {whom} an administrator"),
     "user": replace(EVENT_TEXTS["role.change"], done="made {whom} a user"),
+}
+# By the detail `reason` of a refused "identity.link".
+REFUSED_LINK_TEXTS: Final = {
+    reason: replace(
+        EVENT_TEXTS["identity.link"],
+        own_refused=f"could not connect {{provider}}: {sentence}",
+        note=f"{{provider}}: {sentence}",
+    )
+    for reason, sentence in {
+        "taken": "another account has this identity",
+        "many": "the account has too many connections",
+        "expired": "the form was too old, or was sent before",
+    }.items()
 }
 LAST_ADMIN_LEAVES: Final = replace(
     EVENT_TEXTS["account.leave"],
