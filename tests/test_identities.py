@@ -13,6 +13,9 @@ from tests.lying_provider import LyingProvider, serving
 from tests.test_provider_login import come_back, sign_up
 
 
+NEXT = "another engine-No.9"
+
+
 @pytest.fixture
 def lying(clock: Clock) -> Iterator[LyingProvider]:
     with serving(LyingProvider(now=clock)) as provider:
@@ -129,6 +132,52 @@ async def test_an_identity_that_was_used_connects_nothing(app, alice, lying):
     assert answer.headers["location"] == "/account/security?trouble=expired&with=work"
     assert await app.count("identities") == 0
     assert "the form was too old, or was sent before" in await activity_of(alice)
+
+
+async def test_a_limited_callback_of_a_user_leads_to_the_security_page(make_app, lying):
+    app = await make_app(LIMIT_PROVIDER_RETURN="1/1m", RATE_LIMITS="enforce")
+    alice = await app.sign_up_user("Alice")
+    await prepare(alice, lying)
+    lying.requests.clear()
+    page = await alice.post("/account/identities", {"provider": "work"})
+    url = read(page).one("meta", http_equiv="refresh").attrs["content"].removeprefix("0;url=")
+    callback = lying.callback_of(url)
+    answer = await alice.get(callback)
+    assert answer.headers["location"] == "/account/security?trouble=limited&with=work"
+    assert "/token" not in lying.requests
+    app.clock.move(minutes=1)
+    again = await alice.get(callback)
+    assert again.headers["location"] == "/account/security?connect=1"
+
+
+@pytest.mark.asvs("S22")
+async def test_a_flow_of_the_former_user_connects_nothing_to_the_next(app, alice, lying):
+    """Both users have one browser, so that the cookie of the flows stays or is replaced there."""
+    page = await alice.post("/account/identities", {"provider": "work"})
+    url = read(page).one("meta", http_equiv="refresh").attrs["content"].removeprefix("0;url=")
+    callback, flow = lying.callback_of(url), alice.client.cookies["flow"]
+    await alice.post("/logout")
+    await alice.post("/signup", {"name": "Bob", "email": "b@example.com", "password": NEXT})
+    assert await alice.is_logged_in()
+    alice.client.cookies.delete("flow")
+    alice.client.cookies.set("flow", flow, domain="localhost.local", path="/")
+    answer = await alice.get(callback)
+    assert answer.headers["location"] == "/account/security?trouble=expired&with=work"
+    assert "/token" not in lying.requests
+    await alice.post("/account/identities/connect", {"provider": "work"})
+    assert await app.count("identities") == 0
+
+
+@pytest.mark.asvs("S22")
+async def test_an_identity_of_the_former_user_is_not_offered_to_the_next(app, alice, lying):
+    await prepare(alice, lying)
+    kept = alice.client.cookies["identity"]
+    await alice.post("/logout")
+    assert "identity" not in alice.client.cookies
+    await alice.post("/signup", {"name": "Bob", "email": "b@example.com", "password": NEXT})
+    page = read(await alice.get("/account/security?connect=1"))
+    assert not page.all("form", id="connect-form")
+    assert kept
 
 
 @pytest.mark.asvs("S22")
