@@ -264,6 +264,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *("web.forms", "web.http", "web.mail.rendering", "web.mail.samples", "web.rendering"),
         "web.settings",
         *("web.observability.metrics", "web.middleware.local_clients"),
+        "web.observability.logs.log_unavailable",
         "web.middleware.cross_origin",
         "web.middleware.security_headers",
         "web.product.DashboardCard",  # for the type checker only

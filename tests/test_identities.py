@@ -12,6 +12,8 @@ from tests.environment import SECRET
 from tests.lying_provider import LyingProvider, serving
 from tests.test_provider_login import come_back, sign_up
 
+NEXT = "another engine-No.9"
+
 
 @pytest.fixture
 def lying(clock: Clock) -> Iterator[LyingProvider]:
@@ -39,6 +41,10 @@ async def connect(browser: Browser, lying: LyingProvider):
 
 async def identity_of(app: TestApp) -> str:
     return (await app.rows("SELECT id FROM identities"))[0][0]
+
+
+async def activity_of(browser: Browser) -> str:
+    return read(await browser.get("/account/activity")).one("main").text
 
 
 async def outcomes(app: TestApp, event: str) -> list[str]:
@@ -95,6 +101,82 @@ async def test_an_identity_of_another_account_is_taken(app, alice, bob, lying):
     assert await outcomes(app, "identity.link") == ["done", "refused"]
     page = read(await bob.get(answer.headers["location"]))
     assert "connected to another account" in page.one(id="trouble").text
+
+
+async def test_the_activity_says_that_another_account_has_the_identity(alice, bob, lying):
+    await connect(alice, lying)
+    await connect(bob, lying)
+    assert "You could not connect work: another account" in await activity_of(bob)
+    assert "another account" not in await activity_of(alice)
+
+
+async def test_an_account_has_at_most_ten_connections(app, alice, lying):
+    for number in range(10):
+        lying.user = {"sub": f"user-{number}"}
+        await connect(alice, lying)
+    lying.user = {"sub": "one too many"}
+    answer = await connect(alice, lying)
+    assert answer.headers["location"] == "/account/security?trouble=many&with=work"
+    assert await app.count("identities") == 10
+    assert "the account has too many connections" in await activity_of(alice)
+
+
+async def test_an_identity_that_was_used_connects_nothing(app, alice, lying):
+    await prepare(alice, lying)
+    kept = alice.client.cookies["identity"]
+    await alice.post("/account/identities/connect", {"provider": "work"})
+    await alice.post(f"/account/identities/{await identity_of(app)}/remove")
+    alice.client.cookies.set("identity", kept, domain="localhost.local", path="/")
+    answer = await alice.post("/account/identities/connect", {"provider": "work"})
+    assert answer.headers["location"] == "/account/security?trouble=expired&with=work"
+    assert await app.count("identities") == 0
+    assert "the form was too old, or was sent before" in await activity_of(alice)
+
+
+async def test_a_limited_callback_of_a_user_leads_to_the_security_page(make_app, lying):
+    app = await make_app(LIMIT_PROVIDER_RETURN="1/1m", RATE_LIMITS="enforce")
+    alice = await app.sign_up_user("Alice")
+    await prepare(alice, lying)
+    lying.requests.clear()
+    page = await alice.post("/account/identities", {"provider": "work"})
+    url = read(page).one("meta", http_equiv="refresh").attrs["content"].removeprefix("0;url=")
+    callback = lying.callback_of(url)
+    answer = await alice.get(callback)
+    assert answer.headers["location"] == "/account/security?trouble=limited&with=work"
+    assert "/token" not in lying.requests
+    app.clock.move(minutes=1)
+    again = await alice.get(callback)
+    assert again.headers["location"] == "/account/security?connect=1"
+
+
+@pytest.mark.asvs("S22")
+async def test_a_flow_of_the_former_user_connects_nothing_to_the_next(app, alice, lying):
+    """Both users have one browser, so that the cookie of the flows stays or is replaced there."""
+    page = await alice.post("/account/identities", {"provider": "work"})
+    url = read(page).one("meta", http_equiv="refresh").attrs["content"].removeprefix("0;url=")
+    callback, flow = lying.callback_of(url), alice.client.cookies["flow"]
+    await alice.post("/logout")
+    await alice.post("/signup", {"name": "Bob", "email": "b@example.com", "password": NEXT})
+    assert await alice.is_logged_in()
+    alice.client.cookies.delete("flow")
+    alice.client.cookies.set("flow", flow, domain="localhost.local", path="/")
+    answer = await alice.get(callback)
+    assert answer.headers["location"] == "/account/security?trouble=expired&with=work"
+    assert "/token" not in lying.requests
+    await alice.post("/account/identities/connect", {"provider": "work"})
+    assert await app.count("identities") == 0
+
+
+@pytest.mark.asvs("S22")
+async def test_an_identity_of_the_former_user_is_not_offered_to_the_next(app, alice, lying):
+    await prepare(alice, lying)
+    kept = alice.client.cookies["identity"]
+    await alice.post("/logout")
+    assert "identity" not in alice.client.cookies
+    await alice.post("/signup", {"name": "Bob", "email": "b@example.com", "password": NEXT})
+    page = read(await alice.get("/account/security?connect=1"))
+    assert not page.all("form", id="connect-form")
+    assert kept
 
 
 @pytest.mark.asvs("S22")
@@ -191,6 +273,27 @@ async def test_an_identity_of_a_removed_provider_is_no_way_in(make_app, app, ano
     assert "No longer offered here" in page.text
     kept = (await app.rows("SELECT id FROM identities WHERE provider = 'work'"))[0][0]
     assert (await anonymous.post(f"/account/identities/{kept}/remove")).status_code == 409
+
+
+async def test_connections_and_disconnections_are_rate_limited(make_app, lying):
+    app = await make_app(LIMIT_IDENTITY_CHANGE="1/1h", RATE_LIMITS="enforce")
+    alice = await app.sign_up_user("Alice")
+    await connect(alice, lying)
+    path = f"/account/identities/{await identity_of(app)}/remove"
+    lying.user = {"sub": "user-2"}
+    assert (await connect(alice, lying)).status_code == 429
+    assert (await alice.post(path)).status_code == 429
+    assert await app.rows("SELECT subject FROM identities") == [("user-1",)]
+    assert await alice.is_logged_in()
+
+
+async def test_the_limit_of_second_steps_is_not_that_of_identities(make_app, lying):
+    app = await make_app(LIMIT_FACTOR_CHANGE="1/1h", RATE_LIMITS="enforce")
+    alice = await app.sign_up_user("Alice")
+    await connect(alice, lying)
+    answer = await alice.post(f"/account/identities/{await identity_of(app)}/remove")
+    assert answer.headers["location"] == "/account/security"
+    assert await app.count("identities") == 0
 
 
 async def test_connecting_needs_few_statements(app, alice, lying):

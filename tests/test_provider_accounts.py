@@ -1,7 +1,9 @@
 """Tests of accounts that an identity of a provider opens: emails, links in mails, passwords."""
 
+import re
 from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 
 from tests.browser_client import Browser, read, set_cookie_of
@@ -131,6 +133,93 @@ async def test_a_private_sign_up_does_not_show_the_refusal_of_a_hook(make_app, l
     answer = await sign_up(await app.browser("Grace"), lying)
     assert answer.headers["location"] == "/login?new=1"
     assert (await app.count("users"), await app.count("identities")) == (0, 0)
+
+
+# Taking over an account that nobody has confirmed.
+
+
+@pytest.fixture
+async def trusting(make_app: Callable, lying: LyingProvider) -> TestApp:
+    """Returns an application that trusts the emails of the provider."""
+    lying.user |= {"email": "alice@example.com", "email_verified": True}
+    return await make_app(mail=enabled_outbox(), WORK_TRUST_EMAIL="yes")
+
+
+async def take_over(app: TestApp, lying: LyingProvider, **fields: str) -> httpx.Response:
+    owner = await app.browser("Alice")
+    assert (await come_back(owner, lying)).headers["location"] == "/signup/with/work"
+    return await owner.post("/signup/with/work", {"mine": "on", **fields})
+
+
+@pytest.mark.asvs("S24")
+async def test_a_take_over_leaves_no_column_of_the_former_user(trusting, clock, lying):
+    attacker = await trusting.sign_up_user("Mallory", email="alice@example.com")
+    fields = {"name": "Mallory", "slug": "of-mallory", "phone": "+4930123456"}
+    await attacker.post("/account", fields)
+    await attacker.post("/account/language", {"language": "de"})
+    await trusting.change(
+        "UPDATE users SET delete_at = created_at, passkey_declined_at = created_at, "
+        "password_used_at = created_at, previous_login_at = created_at, team = 'Harbour'"
+    )
+    before = await trusting.rows("SELECT id, email, role FROM users")
+    clock.move(hours=1)
+    assert (await take_over(trusting, lying)).headers["location"] == "/dashboard"
+    assert await trusting.rows("SELECT id, email, role FROM users") == before
+    former = await trusting.rows(
+        "SELECT name, slug, search_key, phone, team, language, password_hash, password_changed_at, "
+        "password_used_at, passkey_declined_at, previous_login_at, delete_at FROM users"
+    )
+    key = "alice example\nalice@example.com"
+    texts = ("Alice Example", "alice-example", key, "", "", "", "!")
+    assert former == [(*texts, None, None, None, None, None)]
+    same = await trusting.count("users WHERE created_at = verified_at AND verified_at IS NOT NULL")
+    assert same == 1
+
+
+@pytest.mark.asvs("S24")
+async def test_a_take_over_ends_what_the_former_user_could_come_back_by(trusting, lying):
+    attacker = await trusting.sign_up_user("Mallory", email="alice@example.com")
+    await trusting.change("UPDATE users SET role = 'admin'")
+    token = {"name": "Backup", "days": "30", "scope-account:read": "yes"}
+    await attacker.post("/account/tokens", token)
+    await attacker.post("/admin/invitations", {"email": "grace@example.com", "role": "admin"})
+    await attacker.post("/account/delete", {"sure": "yes"})
+    tables = ("tokens", "access_tokens", "invitations", "outbox WHERE due_at IS NOT NULL")
+    assert 0 not in [await trusting.count(name) for name in tables]
+    await take_over(trusting, lying)
+    assert [await trusting.count(name) for name in tables] == [0, 0, 0, 0]
+
+
+async def test_a_take_over_asks_for_a_name_if_the_provider_has_none(trusting, lying):
+    await trusting.sign_up_user("Mallory", email="alice@example.com")
+    lying.user["name"] = "x"
+    owner = await trusting.browser("Alice")
+    await come_back(owner, lying)
+    form = read(await owner.get("/signup/with/work")).one("form", id="finish-form")
+    assert form.one("input", name="name").attrs.get("value", "") == ""
+    refused = await owner.post("/signup/with/work", {"mine": "on"})
+    assert refused.status_code == 422
+    assert await trusting.rows("SELECT name FROM users") == [("Mallory",)]
+    done = await owner.post("/signup/with/work", {"mine": "on", "name": "Alice Adams"})
+    assert done.headers["location"] == "/dashboard"
+    assert await trusting.rows("SELECT name, slug FROM users") == [("Alice Adams", "alice-adams")]
+
+
+async def test_a_take_over_has_no_name_field_if_the_provider_has_one(trusting, lying):
+    await trusting.sign_up_user("Mallory", email="alice@example.com")
+    owner = await trusting.browser("Alice")
+    await come_back(owner, lying)
+    form = read(await owner.get("/signup/with/work")).one("form", id="finish-form")
+    assert not form.all("input", name="name")
+
+
+async def test_a_take_over_gets_another_slug_if_its_own_is_taken(trusting, lying):
+    await trusting.sign_up_user("Alice Example", email="other@example.com")
+    await trusting.sign_up_user("Mallory", email="alice@example.com")
+    await take_over(trusting, lying)
+    query = "SELECT slug FROM users WHERE email = 'alice@example.com'"
+    ((slug,),) = await trusting.rows(query)
+    assert re.fullmatch(r"alice-example-[a-z0-9]{1,6}", slug)
 
 
 # "Not you?" in mails.

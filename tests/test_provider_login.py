@@ -500,10 +500,26 @@ async def test_returns_of_one_client_are_limited_before_the_exchange(make_app, l
         assert (await come_back(browser, lying)).status_code == 303
     lying.requests.clear()
     callback = lying.callback_of(await start(browser))
-    assert (await browser.get(callback)).status_code == 429
+    answer = await browser.get(callback)
+    assert answer.headers["location"] == "/login?trouble=limited&with=work"
+    page = read(await browser.get(answer.headers["location"]))
+    assert "Too many log-ins from your network." in page.one(id="trouble").text
     assert "/token" not in lying.requests
     app.clock.move(minutes=1)
     assert (await browser.get(callback)).headers["location"] == "/signup/with/work"
+
+
+async def test_a_callback_beyond_ten_at_once_leads_to_the_log_in_page(app, lying):
+    browsers = [await app.browser("Charlie") for _ in range(11)]
+    callbacks = [lying.callback_of(await start(browser)) for browser in browsers]
+    lying.delay_seconds = 0.5
+    requests = zip(browsers, callbacks, strict=True)
+    answers = await asyncio.gather(*[browser.get(callback) for browser, callback in requests])
+    locations = [answer.headers["location"] for answer in answers]
+    assert locations.count("/login?trouble=busy&with=work") == 1
+    assert locations.count("/signup/with/work") == 10
+    page = read(await browsers[0].get("/login?trouble=busy&with=work"))
+    assert page.one(id="trouble").text == "We're busy. Try again in a few seconds."
 
 
 async def test_failures_of_a_provider_are_reported_once_a_minute(make_app, lying, caplog):

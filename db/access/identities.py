@@ -16,7 +16,7 @@ from db.factors.changes import FactorChange, finish_change
 from db.organizations.lookup import find_provider_of_identity
 from db.providers.asserted import Asserted
 from db.rate_limits import limiter
-from db.rate_limits.limits import FACTOR_CHANGE
+from db.rate_limits.limits import IDENTITY_CHANGE
 from db.sessions.lifecycle import require_right
 from db.sessions.sudo import Sudo
 from db.store import Store, pick
@@ -95,7 +95,7 @@ async def connect(
     """
     viewer, store = sudo.viewer, sudo.viewer.store
     require_session(viewer)
-    await limiter.take_tokens(store, viewer_actor(viewer), (FACTOR_CHANGE, viewer.id))
+    await limiter.take_tokens(store, viewer_actor(viewer), (IDENTITY_CHANGE, viewer.id))
     detail = {"provider": asserted.provider}
     failure: Literal["taken", "many", "expired"]
     try:
@@ -114,7 +114,8 @@ async def connect(
     except _RolledBack:
         async with store.transaction():
             actor = viewer_actor(viewer)
-            await audit_log.record(store, "identity.link", actor, detail, outcome="refused")
+            refused = {**detail, "reason": failure}
+            await audit_log.record(store, "identity.link", actor, refused, outcome="refused")
         return failure
 
 
@@ -126,7 +127,7 @@ async def remove(sudo: Sudo[Viewer], identity_id: str) -> FactorChange:
     """
     viewer, store = sudo.viewer, sudo.viewer.store
     require_session(viewer)
-    await limiter.take_tokens(store, viewer_actor(viewer), (FACTOR_CHANGE, viewer.id))
+    await limiter.take_tokens(store, viewer_actor(viewer), (IDENTITY_CHANGE, viewer.id))
     async with store.transaction():
         await require_right(viewer)
         name = await store.value(DELETE_IDENTITY(identity_id=identity_id, user_id=viewer.id))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, exists, literal, select, update
 
 from db import accounts
 from db.access.providers import Failed, Returned
@@ -26,7 +26,7 @@ from db.errors import (
 )
 from db.factors.changes import delete_factors_and_identities
 from db.mail.notices import post_new_device_notice, post_verification
-from db.mail.outbox import delete_unsent, post_request
+from db.mail.outbox import MAIL_TYPES, delete_unsent, post_request
 from db.mail.tokens import delete_tokens, find_token
 from db.providers.asserted import Asserted
 from db.rate_limits import limiter
@@ -43,9 +43,10 @@ from db.sessions.sudo import confirm_now
 from db.store import Store, pick
 from db.tables import Instant, identities, users
 from db.used_tokens import use_token
+from db.user_search import search_key
 from db.viewer import ClientInfo, Role
 
-ENDED_LINKS: Final = ("reset", "change", "verify", "not-me")
+ENDED_LINKS: Final = ("reset", "change", "verify", "not-me", "keep")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,13 @@ MOVE_IDENTITY = Statement(
     .values(user_id=bindparam("new_user"), created_at=_now, last_used_at=_now)
     .returning(identities.c.id)
 )
-# An account whose email nobody has confirmed. What was set up with it goes: see `_take_over`.
+# The slug of the account that is taken over does not count.
+SLUG_EXISTS = Statement(
+    select(literal(1)).where(
+        exists().where(users.c.slug == bindparam("slug"), users.c.email != bindparam("email"))
+    )
+)
+# An account whose email nobody has confirmed gets the columns of a new one: see `take_over`.
 TAKE_OVER = Statement(
     update(users)
     .where(
@@ -157,10 +164,19 @@ TAKE_OVER = Statement(
         password_hash=LOCKED_HASH,
         password_changed_at=None,
         password_used_at=None,
+        passkey_declined_at=None,
+        name=bindparam("new_name"),
+        search_key=bindparam("new_search_key"),
+        slug=bindparam("new_slug"),
         phone="",
         team="",
+        language="",
+        browser_language=bindparam("new_browser_language"),
+        created_at=_now,
         verified_at=_now,
         last_login_at=_now,
+        previous_login_at=None,
+        delete_at=None,
     )
     .returning(users.c.id, users.c.role)
 )
@@ -263,13 +279,21 @@ async def sign_up(
 
 
 async def take_over(
-    store: Store, asserted: Asserted, *, client: ClientInfo, is_remembered: bool = False
+    store: Store,
+    asserted: Asserted,
+    *,
+    name: str,
+    client: ClientInfo,
+    is_remembered: bool = False,
+    is_private: bool = False,
 ) -> NewSession | NewClaim | Failed:
     """Gives the account with the identity's trusted email to its user.
 
     Only an account whose email nobody has ever confirmed: someone else may have set it up before
-    ("Pre-hijacked accounts", Sudhodanan and Paverd, 2022). The password, sessions, second steps,
-    links, access tokens and other identities go. Raises RateLimited.
+    ("Pre-hijacked accounts", Sudhodanan and Paverd, 2022). The account becomes that of a new user:
+    only its id, its email and its role stay, and the role is what administrators gave to the email.
+    The rows of a product stay too; its hooks of `identity.take-over` may delete them. Raises
+    RateLimited, Refused, and AccountNotCreated.
     """
     charges = (
         *per_client(SIGNUP_MINUTE, client.ip_address),
@@ -279,17 +303,13 @@ async def take_over(
     if not asserted.has_trusted_email:
         return Failed("expired")
     try:
-        async with store.transaction():
+        async with _begin_creation(store):
             if not await use_token(store, asserted.token):
                 raise _RolledBack
-            found = await store.all(TAKE_OVER(email_given=asserted.email, now=store.now()))
-            if not found:
-                raise _RolledBack
-            user_id, role = str(found[0][0]), str(found[0][1])
-            ended = await end_all_sessions(store, user_id)
-            await delete_factors_and_identities(store, user_id)
-            await delete_tokens(store, user_id, ENDED_LINKS)
-            await delete_unsent(store, user_id, ["verify", "exists", "reset", "change", "locked"])
+            user_id, role = await _reset_user(
+                store, asserted.email, name, client, has_random_slug=is_private
+            )
+            ended = await _delete_former_access(store, user_id)
             if not await insert_identity(store, user_id, asserted):
                 raise _RolledBack
             session = await _start_session(
@@ -301,6 +321,41 @@ async def take_over(
             return session
     except _RolledBack:
         return await _log_in_to_winner(store, asserted, client)
+
+
+async def _reset_user(
+    store: Store, email: str, name: str, client: ClientInfo, *, has_random_slug: bool
+) -> tuple[str, Role]:
+    """Gives an unconfirmed account the columns of a new one, and returns its id and its role."""
+    slug = accounts.make_slug(name)
+    is_taken = await store.value(SLUG_EXISTS(slug=slug, email=email)) is not None
+    if has_random_slug or is_taken or not slug:
+        slug = accounts.add_random_suffix(store, slug or "user")
+    found = await store.all(
+        TAKE_OVER(
+            email_given=email,
+            new_name=name,
+            new_search_key=search_key(name, email),
+            new_slug=slug,
+            new_browser_language=client.language,
+            now=store.now(),
+        )
+    )
+    if not found:
+        raise _RolledBack
+    return str(found[0][0]), str(found[0][1])
+
+
+async def _delete_former_access(store: Store, user_id: str) -> int:
+    """Deletes everything with which the former user could come back, and returns how many sessions
+    had a row.
+    """
+    ended = await end_all_sessions(store, user_id)
+    await delete_factors_and_identities(store, user_id)
+    await delete_tokens(store, user_id, ENDED_LINKS)
+    await delete_unsent(store, user_id, MAIL_TYPES)
+    await accounts.withdraw_invitations(store, user_id)
+    return ended
 
 
 async def find_email_owner(

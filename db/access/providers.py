@@ -37,7 +37,7 @@ from db.viewer import ClientInfo
 logger = logging.getLogger("latchkey")
 
 # Why a log-in ended without a session. Each is a value of the query parameter `trouble`.
-Trouble = Literal["cancelled", "expired", "refused", "down", "closed", "other"]
+Trouble = Literal["cancelled", "expired", "refused", "down", "closed", "other", "limited", "busy"]
 CANCELLATIONS: Final = frozenset({"access_denied", "user_cancelled_authorize"})
 
 

@@ -186,7 +186,7 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
     "identity.link": EventTexts(
         "Connect a provider",
         own="connected {provider} to your account",
-        own_refused="could not connect {provider}: another account has this identity",
+        own_refused="could not connect {provider} to your account",
         note="{provider}",
     ),
     "identity.unlink": EventTexts(
@@ -402,6 +402,19 @@ BUILT_IN_ROLE_CHANGES: Final = {
     "admin": replace(EVENT_TEXTS["role.change"], done="made {whom} an administrator"),
     "user": replace(EVENT_TEXTS["role.change"], done="made {whom} a user"),
 }
+# By the detail `reason` of a refused "identity.link".
+REFUSED_LINK_TEXTS: Final = {
+    reason: replace(
+        EVENT_TEXTS["identity.link"],
+        own_refused=f"could not connect {{provider}}: {sentence}",
+        note=f"{{provider}}: {sentence}",
+    )
+    for reason, sentence in {
+        "taken": "another account has this identity",
+        "many": "the account has too many connections",
+        "expired": "the form was too old, or was sent before",
+    }.items()
+}
 LAST_ADMIN_LEAVES: Final = replace(
     EVENT_TEXTS["account.leave"],
     own_refused="could not delete your account: there is no other administrator",
@@ -415,6 +428,7 @@ LIMITED_ACTIONS: Final = {
     "factor-device": "tried to confirm that it's you",
     "factor-client": "tried to confirm that it's you",
     "factor-change": "tried to change how you log in",
+    "identity-change": "tried to change how you log in",
     "token-create": "tried to create an access token",
     "profile-change": "tried to change your profile",
     "password-change": "tried to change your password",
@@ -470,6 +484,7 @@ LIMIT_LABELS: Final = {
     "provider-return": "returns of one client from other providers",
     "provider-report": "warnings about one provider",
     "factor-change": "changes of ways to log in",
+    "identity-change": "connections and disconnections of providers",
     "identity-tokens": "identity tokens of one session",
     "token-create": "new access tokens",
     "bearer-fails": "wrong access tokens of one client",

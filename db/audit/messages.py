@@ -21,6 +21,7 @@ from db.audit.events import (
     LIMIT_LABELS,
     LIMITED_ACTION_TEXTS,
     LOGIN_TEXTS,
+    REFUSED_LINK_TEXTS,
     EventTexts,
 )
 from db.device_names import known_description
@@ -124,6 +125,7 @@ def messages(product_events: Mapping[str, EventTexts] = NO_EVENTS) -> Iterator[s
         *LIMITED_ACTION_TEXTS.values(),
         *LOGIN_TEXTS.values(),
         *FACTOR_TEXTS.values(),
+        *REFUSED_LINK_TEXTS.values(),
         *product_events.values(),
     ):
         found |= dict.fromkeys(_messages_of(texts))
@@ -160,6 +162,8 @@ def _texts_of(
             return LOGIN_TEXTS.get((str(detail.get("with")), factor), texts)
         case "factor.add" | "factor.remove" | "confirm":
             return FACTOR_TEXTS.get((event, factor), texts)
+        case "identity.link":
+            return REFUSED_LINK_TEXTS.get(str(detail.get("reason")), texts)
         case "team.change" if bool(detail.get("from")) != bool(detail.get("to")):
             return JOINED_TEAM if detail.get("to") else LEFT_TEAM
         case "role.change":

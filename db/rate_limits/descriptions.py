@@ -48,6 +48,7 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
     "provider-return": "returns of one client from other providers",
     "provider-report": "warnings about the failures of one provider, refuses nothing",
     "factor-change": "changes of passkeys, authenticator apps and recovery codes by one user",
+    "identity-change": "identities of other providers that one user connects or disconnects",
     "profile-change": "changes of the profile by one user",
     "session-revokes": (
         "one session that ends others of its account; each session has its own limit, "

@@ -113,6 +113,8 @@ PASSKEY_FAILURES = RateLimit("passkey-fails",    10, MINUTE)
 FACTOR_REPORT   = RateLimit("factor-report",     1, DAY)
 CONFIRM         = RateLimit("confirm",           5, MINUTE)                  # Counts per user.
 FACTOR_CHANGE   = RateLimit("factor-change",    10, HOUR)                    # Counts per user.
+# Counts per user: connections and disconnections of identities of other providers.
+IDENTITY_CHANGE = RateLimit("identity-change",  10, HOUR)
 PROVIDER_START  = RateLimit("provider-start",   30, MINUTE)                  # Counts per client.
 # Counts per client: returns from a provider, before a request to it.
 PROVIDER_RETURN = RateLimit("provider-return",  10, MINUTE)

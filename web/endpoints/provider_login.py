@@ -9,6 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from db.access import provider_accounts, provider_confirmation, providers
 from db.access.provider_accounts import UnknownIdentity
 from db.access.providers import AlreadyFinished, Failed, Returned, Trouble
+from db.errors import RateLimited, Unavailable
 from db.messages import Message
 from db.providers.answers import ProviderAnswer
 from db.sessions.claimants import NewClaim
@@ -21,6 +22,7 @@ from web.http.redirects import carried_page, safe_page
 from web.http.session import is_prefetch, is_session_live, load_viewer, read_claims
 from web.http.sudo import get_sid_hash, set_confirmation
 from web.middleware.cross_origin import ForeignOrigin, require_own_origin
+from web.observability.logs import log_unavailable
 from web.rendering.provider_departure import start_log_in
 from web.rendering.provider_texts import login_to_connect, trouble_url
 from web.rendering.responses import (
@@ -89,6 +91,22 @@ async def finish_form(request: Request) -> Response:
 
 
 async def _finish(request: Request, parameters: Mapping[str, str]) -> Response:
+    """Handles the answer. No response leaves the browser on the URL of the callback, whose code
+    other requests of the page could reveal.
+
+    A redirect after a refusal has no Retry-After, which would delay the redirect itself (RFC 9110,
+    section 10.2.3).
+    """
+    try:
+        return await _handle_answer(request, parameters)
+    except RateLimited:
+        return _redirect_to_login(request, "limited")
+    except Unavailable as error:
+        log_unavailable(request, error)
+        return _redirect_to_login(request, "busy")
+
+
+async def _handle_answer(request: Request, parameters: Mapping[str, str]) -> Response:
     store, client = app_state(request.scope).store, get_client_info(request)
     cookie, state = read_flow_cookie(request), _parameter(parameters, "state")
     purpose = providers.find_purpose(store, _name(request), state, cookie)

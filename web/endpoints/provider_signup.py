@@ -59,12 +59,24 @@ async def submit(request: Request) -> Response:
         return _redirect_to_login(request, "expired")
     store, client = app_state(request.scope).store, get_client_info(request)
     provider = await providers.get_provider(store, asserted.provider)
-    form = Form.check(ProviderSignUp, {**fields, **_fixed_email(provider, asserted)})
+    is_take_over = fields.get("mine") == "on"
+    if is_take_over and not asserted.has_trusted_email:
+        return _redirect_to_login(request, "expired")
+    # A user who takes an account over types a name only if the provider sent none that is valid.
+    sent = _valid_name(asserted) if is_take_over else {}
+    form = Form.check(ProviderSignUp, {**fields, **sent, **_fixed_email(provider, asserted)})
     status: tuple[int, int | None] = 422, None
     result: NewSession | NewClaim | str | Failed | None = None
     try:
-        if fields.get("mine") == "on":
-            result = await provider_accounts.take_over(store, asserted, client=client)
+        if is_take_over:
+            if form.data is not None:
+                result = await provider_accounts.take_over(
+                    store,
+                    asserted,
+                    name=form.data.name,
+                    client=client,
+                    is_private=app_state(request.scope).settings.private,
+                )
         elif not may_sign_up(request, provider, asserted):
             return _redirect_to_login(request, "closed")
         elif form.data is not None:
@@ -103,6 +115,12 @@ def _blank_form(asserted: Asserted) -> Form[ProviderSignUp]:
     return form
 
 
+def _valid_name(asserted: Asserted) -> dict[str, str]:
+    """Returns the name that the provider sent as a field; an empty mapping if it is not valid."""
+    is_valid = "name" not in Form.check(ProviderSignUp, {"name": asserted.name}).errors
+    return {"name": asserted.name} if is_valid else {}
+
+
 def _fixed_email(provider: Provider, asserted: Asserted) -> dict[str, str]:
     """Returns the email that the user cannot change: a trusted one, and that of an organization."""
     is_fixed = asserted.has_trusted_email or provider.email_domain
@@ -121,6 +139,7 @@ async def _context(
         "fixed_email": _fixed_email(provider, asserted).get("email", ""),
         "has_trusted_email": asserted.has_trusted_email,
         "is_unconfirmed": owner == "unconfirmed",
+        "has_valid_name": bool(_valid_name(asserted)),
     }
 
 

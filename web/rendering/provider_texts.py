@@ -17,6 +17,8 @@ TROUBLES: Final[Mapping[str, Message]] = {
     "expired": Message("That took too long, or it started in another browser. Try again."),
     "refused": Message("{label} didn't finish the log-in. Try again, or log in another way."),
     "down": Message("{label} isn't answering. Try again in a minute, or log in another way."),
+    "limited": Message("Too many log-ins from your network. Wait a minute and try again."),
+    "busy": Message("We're busy. Try again in a few seconds."),
     "taken": Message(
         "This {label} account is connected to another account here. Disconnect it there first."
     ),
