@@ -220,6 +220,20 @@ async def test_a_known_email_is_not_linked(app, lying):
     assert await app.rows("SELECT provider, subject FROM identities") == [(DOMAIN, "user-1")]
 
 
+async def test_an_unverified_email_of_an_account_leads_to_its_log_in(app, lying):
+    await app.sign_up_user("Alice")
+    await bind(app.store, lying)
+    lying.user = ALICE
+    alice = await app.browser("Alice")
+    answer = await sign_up(alice, lying)
+    assert answer.headers["location"].startswith(f"/login?link={DOMAIN}&")
+    assert not await alice.is_logged_in()
+    assert await app.count("users") == 1
+    await alice.log_in(other="on")
+    await alice.post("/account/identities/connect", {"provider": DOMAIN})
+    assert await app.count("identities") == 1
+
+
 async def test_a_user_of_the_domain_can_connect_the_provider(app, alice, lying):
     await bind(app.store, lying)
     page = read(await alice.get("/account/security"))

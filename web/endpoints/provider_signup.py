@@ -92,6 +92,8 @@ async def submit(request: Request) -> Response:
                 )
     except (RateLimited, Refused, Unavailable, AccountNotCreated) as error:
         status = apply_error(request, form, error, ERRORS)
+    if result == "taken" and provider.email_domain:  # The user cannot type another email.
+        return redirect_across_login(request, to=login_to_connect(request, provider.name))
     if result == "taken":
         form.add_error("email", EMAIL_TAKEN)
     if result is None or result == "taken":
