@@ -137,6 +137,19 @@ async def test_a_provider_that_is_away_is_named(anonymous, lying):
 # Signing up and logging in.
 
 
+async def test_a_user_with_an_account_is_led_to_the_connection(app, lying):
+    await app.create("Alice")
+    alice = await app.browser("Alice")
+    answer = await come_back(alice, lying)
+    page = read(await alice.get(answer.headers["location"]))
+    (link,) = [one for one in page.all("a") if one.text == "I already have an account"]
+    form = read(await alice.get(link.attrs["href"])).one(id="login-form")
+    answer = await alice.log_in(next=form.one("input", name="next").attrs["value"])
+    page = read(await alice.get(answer.headers["location"]))
+    assert page.one(id="connect-form").one("button").text == "Connect Work"
+    assert await app.count("identities") == 0
+
+
 async def test_an_unknown_identity_signs_up_by_a_form(app, anonymous, lying):
     answer = await come_back(anonymous, lying)
     assert answer.headers["location"] == "/signup/with/work"
