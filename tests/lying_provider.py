@@ -28,7 +28,13 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Route
 
 CLIENT_ID = "latchkey-at-the-provider"
@@ -159,7 +165,10 @@ class LyingProvider:
     async def _redirect_back(self, request: Request) -> Response:
         """Logs the user in without a question, and leads back to the callback."""
         redirect_uri = request.query_params["redirect_uri"]
-        return redirect(f"{redirect_uri}?{urlencode(self.authorize(str(request.url)))}")
+        answer = self.authorize(str(request.url))
+        if request.query_params.get("response_mode") == "form_post":
+            return _form_page(redirect_uri, answer)
+        return redirect(f"{redirect_uri}?{urlencode(answer)}")
 
     def _metadata(self, _: Claims) -> Response:
         metadata: Claims = {
@@ -312,6 +321,17 @@ def trickling() -> Response:
             await asyncio.sleep(0.05)
 
     return StreamingResponse(body(), media_type="application/json")
+
+
+def _form_page(url: str, fields: Claims) -> Response:
+    """Returns a page that sends the answer by a form (OAuth 2.0 Form Post Response Mode)."""
+    inputs = "".join(
+        f'<input type="hidden" name="{name}" value="{value}">' for name, value in fields.items()
+    )
+    return HTMLResponse(
+        f'<!doctype html><title>Provider</title><form method="post" action="{url}">{inputs}'
+        "<button>Go back</button></form>"
+    )
 
 
 def redirect(url: str) -> Response:

@@ -17,7 +17,10 @@ from tests.conftest import Clock, TestApp
 from tests.environment import SECRET, environ_of
 from tests.lying_provider import CLIENT_SECRET, LyingProvider, serving, unsigned
 from tests.mail import enabled_outbox, link_field, open_link, receive
+from tests.test_login import without_email
 from web.app import create_app
+
+MAX_SIGN_UP_STATEMENTS = 11
 
 
 @pytest.fixture
@@ -639,6 +642,47 @@ async def test_a_log_in_needs_few_statements(app, known, lying):
     before = app.statements
     await known.get(callback)
     assert app.statements - before <= 9
+
+
+async def test_a_start_and_a_callback_with_a_wrong_state_need_no_statement(app, anonymous):
+    before = app.statements
+    await start(anonymous)
+    assert (await anonymous.get("/login/with/work/callback?state=a&code=b")).status_code == 303
+    assert app.statements == before
+
+
+async def test_a_log_in_before_the_second_step_needs_two_statements(app, known, lying):
+    await app.change("UPDATE users SET has_factor = true")
+    callback = lying.callback_of(await start(known))
+    before = app.statements
+    answer = await known.get(callback)
+    assert answer.headers["location"] == "/login/factor"
+    assert app.statements - before == 2  # One marks the state as used, and one reads the user.
+
+
+async def test_a_sign_up_needs_few_statements(app, anonymous, lying):
+    await come_back(anonymous, lying)
+    before = app.statements
+    typed = {"name": "Charlie", "email": anonymous.email}
+    assert (await anonymous.post("/signup/with/work", typed)).headers["location"] == "/dashboard"
+    assert app.statements - before <= MAX_SIGN_UP_STATEMENTS
+
+
+# The work of a failed log-in.
+
+
+@pytest.mark.asvs("S49", "S50")
+async def test_an_account_without_a_password_fails_like_an_unknown_email(app, known):
+    charlie, work, answers = await app.browser("Charlie"), [], []
+    charlie.headers["Accept-Encoding"] = "identity"
+    for email in ("alice@example.com", "nobod@example.com"):
+        for password in ("wrong-No.9", "!"):
+            before = app.statements, app.hashes
+            answer = await charlie.post("/login", {"email": email, "password": password})
+            work.append((app.statements - before[0], app.hashes - before[1]))
+            answers.append(without_email(answer, email))
+    assert work == [(4, 1)] * 4
+    assert answers == answers[:1] * 4
 
 
 # The start of the program.

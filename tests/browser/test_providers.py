@@ -1,19 +1,23 @@
 """Tests of log-in with a provider in Chromium, with JavaScript and without."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from db.crypto.secret import Secret
 from db.maintenance.schema import migrate
+from db.providers.providers import Providers
 from tests.browser.conftest import opened_pages
 from tests.browser.live import Live, serve
 from tests.browser.pages import assert_accessible
 from tests.browser.steps import expect_heading
 from tests.conftest import SECRET
 from tests.lying_provider import LyingProvider, serving
+from web.app import create_app
 
 DASHBOARD = "**/dashboard"
 
@@ -86,3 +90,35 @@ def test_a_user_connects_and_disconnects_a_provider(
     page.locator("[data-identity] button").click()
     expect(page.locator("[data-identity]")).to_have_count(0)
     expect(page.locator("[data-provider=work]")).to_be_visible()
+
+
+@pytest.fixture
+def answers_by_form(live: Live) -> None:
+    """Makes the provider answer by a form, as Apple does."""
+    (work,) = live.store.providers.all
+    provider = replace(work, response_mode="form_post")
+    settings = replace(live.faults.app.state.settings, providers=(provider,))
+    store = replace(live.store, providers=Providers((provider,), live.clock))
+    live.faults.app = create_app(settings, store, live.clock)
+
+
+@pytest.mark.usefixtures("answers_by_form")
+def test_the_form_of_a_provider_is_sent_once_more_from_here(
+    open_page: Callable[..., Page], live: Live, lying: LyingProvider, javascript: bool
+) -> None:
+    page = open_page(java_script_enabled=javascript)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.method + urlsplit(request.url).path))
+    press_button(page)
+    page.get_by_role("button", name="Go back").click()
+    if not javascript:
+        expect(page.locator("#callback-form")).to_be_visible()
+        assert "/token" not in lying.requests
+        assert live.rows("SELECT count(*) FROM used_tokens") == [(0,)]
+        page.get_by_role("button", name="Continue").click()
+    expect_heading(page, "Almost there")
+    assert sent.count("POST/login/with/work/callback") == 2
+    assert lying.requests.count("/token") == 1
+    page.fill("#email", "alice@example.com")
+    page.get_by_role("button", name="Create account").click()
+    page.wait_for_url(DASHBOARD)
