@@ -39,6 +39,7 @@ from db.sessions.claimants import NewClaim, make_claim, needs_second_step
 from db.sessions.claims import NewSession
 from db.sessions.device_cookie import find_known_browser
 from db.sessions.lifecycle import end_all_sessions, start_session
+from db.sessions.provider_login import ProviderLogin
 from db.sessions.sudo import confirm_now
 from db.store import Store, pick
 from db.tables import Instant, identities, users
@@ -243,7 +244,7 @@ async def sign_up(
                 await _record_sign_up(store, asserted, user_actor(user_id, client))
                 return "mail"
             session = await _start_session(
-                store, user_id, role, client, is_remembered=is_remembered, confirms=True
+                store, asserted, user_id, role, client, is_remembered=is_remembered, confirms=True
             )
             await _record_sign_up(store, asserted, user_actor(user_id, client, session.id))
             return session
@@ -293,7 +294,7 @@ async def take_over(
             if not await insert_identity(store, user_id, asserted):
                 raise _RolledBack
             session = await _start_session(
-                store, user_id, role, client, is_remembered=is_remembered, confirms=True
+                store, asserted, user_id, role, client, is_remembered=is_remembered, confirms=True
             )
             actor = user_actor(user_id, client, session.id)
             detail: dict[str, str | int] = {"with": asserted.provider, "ended": ended}
@@ -394,6 +395,7 @@ async def _log_in(
             next_page=next_page,
             is_remembered=is_remembered,
             first_step=asserted.provider,
+            provider_login=_mark_of(asserted),
         )
     try:
         async with store.transaction():
@@ -414,6 +416,7 @@ async def _log_in(
                 await post_new_device_notice(store, user.user_id, user.email, client)
             session = await _start_session(
                 store,
+                asserted,
                 user.user_id,
                 str(recorded),
                 client,
@@ -474,6 +477,7 @@ async def _log_in_to_winner(
 
 async def _start_session(
     store: Store,
+    asserted: Asserted,
     user_id: str,
     role: Role,
     client: ClientInfo,
@@ -489,7 +493,13 @@ async def _start_session(
         client,
         confirmation=confirm_now(store, "provider") if confirms else None,
         is_remembered=is_remembered,
+        provider_login=_mark_of(asserted),
     )
+
+
+def _mark_of(asserted: Asserted) -> ProviderLogin:
+    """Returns the mark of the session that this log-in begins."""
+    return ProviderLogin(asserted.subject_hash, asserted.sid_hash)
 
 
 async def _record_sign_up(store: Store, asserted: Asserted, actor: Actor) -> None:

@@ -15,6 +15,7 @@ from web.settings.settings import read_settings
 
 if TYPE_CHECKING:
     from db.providers.client import ProviderDocuments
+    from db.providers.metadata import Metadata
 
 # ID tokens are accepted with this difference of clocks.
 MAX_CLOCK_DIFFERENCE: Final = timedelta(seconds=60)
@@ -50,6 +51,8 @@ async def _check(providers: Providers, provider: Provider) -> bool:
     """Prints the findings about one provider. Returns whether users can log in with it."""
     print(f"{provider.name}: {provider.issuer}")
     print(f"  redirect URI to register  {provider.redirect_uri}")
+    if provider.protocol == "openid":
+        print(f"  back-channel logout URI   {provider.logout_uri}")
     client = await providers.get_client(provider)
     try:
         documents = await client.read_documents()
@@ -74,8 +77,15 @@ def _describe(documents: "ProviderDocuments") -> Iterator[tuple[str, str]]:
     has_pkce = "S256" in metadata.challenge_methods
     yield "PKCE", "S256" if has_pkce else "S256 is not published; it is sent nevertheless"
     yield "client authentication", metadata.auth_method
+    yield "back-channel logout", _describe_logout(metadata)
     yield "keys", str(documents.key_count)
     yield "clock", _describe_clock(documents.clock_difference)
+
+
+def _describe_logout(metadata: "Metadata") -> str:
+    if not metadata.has_back_channel_logout:
+        return "not published"
+    return "supported" if metadata.names_sessions else "supported, without `sid`"
 
 
 def _describe_clock(difference: timedelta | None) -> str:
