@@ -6,7 +6,7 @@ An identity is the issuer and the subject, never the email: no account is found 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, Literal
 
 from sqlalchemy import bindparam, update
@@ -15,6 +15,7 @@ from db import accounts
 from db.access.providers import Failed, Returned
 from db.audit import log as audit_log
 from db.audit.log import Actor, anonymous_actor, user_actor
+from db.crypto.encrypted_tokens import LIFETIMES
 from db.crypto.passwords import LOCKED_HASH
 from db.crypto.secret import Secret
 from db.engine.statement import Statement, insert
@@ -40,6 +41,7 @@ from db.sessions.claims import NewSession
 from db.sessions.device_cookie import find_known_browser
 from db.sessions.lifecycle import end_all_sessions, start_session
 from db.sessions.provider_login import ProviderLogin
+from db.sessions.provider_logouts import has_ended
 from db.sessions.sudo import confirm_now
 from db.store import Store, pick
 from db.tables import Instant, identities, users
@@ -219,6 +221,8 @@ async def sign_up(
         async with _begin_creation(store):
             if not await use_token(store, asserted.token):
                 raise _RolledBack
+            if await _has_ended(store, asserted):
+                return Failed("expired")
             role = await _existing_role(store, asserted)
             user_id = await accounts.insert_user(
                 store,
@@ -283,6 +287,8 @@ async def take_over(
         async with store.transaction():
             if not await use_token(store, asserted.token):
                 raise _RolledBack
+            if await _has_ended(store, asserted):
+                return Failed("expired")
             found = await store.all(TAKE_OVER(email_given=asserted.email, now=store.now()))
             if not found:
                 raise _RolledBack
@@ -500,6 +506,14 @@ async def _start_session(
 def _mark_of(asserted: Asserted) -> ProviderLogin:
     """Returns the mark of the session that this log-in begins."""
     return ProviderLogin(asserted.subject_hash, asserted.sid_hash)
+
+
+async def _has_ended(store: Store, asserted: Asserted) -> bool:
+    """Returns whether the user has logged out at the provider while the identity waited in the
+    cookie.
+    """
+    made_at = datetime.fromtimestamp(asserted.token["exp"], UTC) - LIFETIMES["identity"]
+    return await has_ended(store, _mark_of(asserted), made_at)
 
 
 async def _record_sign_up(store: Store, asserted: Asserted, actor: Actor) -> None:

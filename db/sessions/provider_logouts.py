@@ -43,6 +43,8 @@ STATEMENTS: Final[Mapping[tuple[bool, bool], _Statements]] = {
     (False, True): _Statements(_OF_SID),
     (True, True): _Statements(_OF_SUBJECT, _OF_SID),
 }
+# A log-in waits in a cookie for its second step, or for the form that signs up.
+MAX_WAIT: Final = max(LIFETIMES["claim"], LIFETIMES["identity"])
 _kept_until = bindparam("kept_until", type_=Instant)
 KEEP_END: Final = Statement(
     insert(used_tokens)
@@ -65,7 +67,7 @@ async def end_marked_sessions(
     """Ends the sessions with this mark, and returns how many of each user there were.
 
     If both hashes are given, a session must have both; one of them may be empty. A log-in with this
-    mark that waits for its second step ends as well. `user_id` is the account that has the
+    mark that waits for a form of its user ends as well. `user_id` is the account that has the
     identity, empty if it is unknown: a log-in that finishes at the same time is either seen here,
     or sees the end. Must run inside a transaction.
     """
@@ -74,13 +76,13 @@ async def end_marked_sessions(
     values = {name: value for name, value in given.items() if value}
     await store.all(statements.lock_users(user_id=user_id, **values))
     deleted = await store.all(statements.delete(**values))
-    kept_until = store.now() + LIFETIMES["claim"]
+    kept_until = store.now() + MAX_WAIT
     await store.count(KEEP_END(id=_end_id(ended), kept_until=kept_until))
     return Counter(str(user_id) for (user_id,) in deleted)
 
 
 async def has_ended(store: Store, login: ProviderLogin, began_at: datetime) -> bool:
-    """Returns whether a log-in that waits for something was ended at the provider since it began.
+    """Returns whether a log-in that waits for a form was ended at the provider since it began.
 
     An end is kept for as long as a log-in can wait.
     """
@@ -88,7 +90,7 @@ async def has_ended(store: Store, login: ProviderLogin, began_at: datetime) -> b
         of_both=_end_id(login),
         of_subject=_end_id(ProviderLogin(login.subject_hash, "")),
         of_sid=_end_id(ProviderLogin("", login.sid_hash or "none")),
-        earliest=began_at + LIFETIMES["claim"],
+        earliest=began_at + MAX_WAIT,
     )
     return await store.value(found) is not None
 
