@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from db.crypto.secret import Secret
 from db.device_names import describe_device
 from db.errors import Forbidden, MissingScope, NeedsFactor, NotVerified
+from db.sessions.provider_login import ProviderLogin
 
 if TYPE_CHECKING:
     from db.store import Store
@@ -75,7 +76,7 @@ class LiveSession:
     """A session and its user, read by one statement.
 
     `session_id` is empty with the stateless strategy. `is_remembered` says whether the user chose
-    to stay logged in.
+    to stay logged in. The last two are the mark of a session that a log-in at a provider began.
     """
 
     session_id: str
@@ -90,6 +91,14 @@ class LiveSession:
     verified: bool
     is_remembered: bool = False
     has_factor: bool = False
+    provider_subject_hash: str | None = field(default=None, repr=False)
+    provider_sid_hash: str | None = field(default=None, repr=False)
+
+    @property
+    def provider_login(self) -> ProviderLogin | None:
+        if self.provider_subject_hash is None:
+            return None
+        return ProviderLogin(self.provider_subject_hash, self.provider_sid_hash or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +141,8 @@ class Viewer:
     scopes: tuple[str, ...] | None = None
     token_id: str = ""
     has_factor: bool = False  # whether the account has a passkey or an authenticator app
+    # The log-in at a provider that began the session.
+    provider_login: ProviderLogin | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.capability is not _ISSUED:
@@ -198,6 +209,7 @@ def issue_viewer(
         scopes,
         token_id,
         live.has_factor,
+        live.provider_login,
     )
 
 

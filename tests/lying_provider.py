@@ -39,6 +39,7 @@ from starlette.routing import Route
 
 CLIENT_ID = "latchkey-at-the-provider"
 CLIENT_SECRET = "canary-of-the-client-secret"
+LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 MEGABYTE = 1024 * 1024
 Claims = dict[str, Any]
 
@@ -90,6 +91,7 @@ class LyingProvider:
     delay_seconds: float = 0
     requests: list[str] = field(default_factory=list)
     grants: dict[str, Grant] = field(default_factory=dict)
+    logout_count: int = 0
 
     @property
     def issuer(self) -> str:
@@ -127,6 +129,29 @@ class LyingProvider:
         """Returns path and query of the callback that a log-in at this URL leads to."""
         redirect_uri = dict(parse_qsl(urlsplit(url).query))["redirect_uri"]
         return f"{urlsplit(redirect_uri).path}?{urlencode(self.authorize(url))}"
+
+    def logout_token(self, *, header: Claims | None = None, **changes: Any) -> str:
+        """Returns a logout token for the user, without a `sid`.
+
+        `changes` replace claims, and None leaves one out. `header` changes the header.
+        """
+        now = int(self.now().timestamp())
+        self.logout_count += 1
+        claims: Claims = {
+            "iss": self.issuer,
+            "aud": CLIENT_ID,
+            "iat": now,
+            "exp": now + 120,
+            "jti": f"canary-jti-{self.logout_count}",
+            "sub": self.user["sub"],
+            "events": {LOGOUT_EVENT: {}},
+            **changes,
+        }
+        claims = {name: value for name, value in claims.items() if value is not None}
+        parts = {"alg": self.algorithm, "typ": "logout+jwt", "kid": self.key.kid, **(header or {})}
+        if self.sign is not None:
+            return self.sign(parts, claims)
+        return jwt.encode(parts, claims, self.key, [parts["alg"]])
 
     def rotate(self, kid: str) -> None:
         """Signs with a new key from now on."""

@@ -46,6 +46,8 @@ WITHOUT_VIEWER = {  # These coroutines of db/access need no viewer.
     "db/access/providers.py:list_links_for",
     "db/access/providers.py:find_kept_identity",
     "db/access/providers.py:find_provider_of_email",
+    "db/access/providers.py:report_failure",
+    "db/access/provider_logout.py:end_sessions",
     "db/access/provider_accounts.py:log_in",
     "db/access/provider_accounts.py:sign_up",
     "db/access/provider_accounts.py:take_over",
@@ -123,7 +125,10 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "db.sessions.lifetimes",
     ),
     "db.user_search": ("db.tables",),
-    "db.viewer": ("db.crypto.secret", "db.device_names", "db.errors", "db.store"),
+    "db.viewer": (
+        *("db.crypto.secret", "db.device_names", "db.errors", "db.sessions.provider_login"),
+        "db.store",
+    ),
     "db.rate_limits.limits": (),
     "db.rate_limits.recent": ("db.rate_limits.limits",),
     "db.rate_limits.ip_networks": ("db.ip_addresses", "db.rate_limits.limits"),
@@ -139,6 +144,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.mail": ("db.viewer", *STORE),
     "db.sessions": ("db.rate_limits", "db.audit", "db.role_names", "db.viewer", *STORE),
     "db.sessions.lifetimes": (),
+    "db.sessions.provider_login": (),
     "db.accounts": (
         "db.mail",
         "db.sessions",

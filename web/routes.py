@@ -39,6 +39,7 @@ from web.endpoints import (
     password_reset,
     provider_confirmation,
     provider_login,
+    provider_logout,
     provider_signup,
     recovery_codes,
     roles,
@@ -73,6 +74,7 @@ routes = [
     Guests ("/login/passkey",                 get=passkey_login.show,   post=passkey_login.submit,     name="login-passkey"),
     Guests ("/login/with/{provider}",         get=provider_login.show,  post=provider_login.submit,    name="login-with"),
     Anyone ("/login/with/{provider}/callback", get=provider_login.finish, post=provider_login.finish_form, name="login-callback"),
+    Anyone ("/login/with/{provider}/logout",                            post=provider_logout.receive,  name="login-logout"),
     Guests ("/signup/with/{provider}",        get=provider_signup.show, post=provider_signup.submit,   name="signup-with"),
     Anyone ("/logout",                                                  post=login.log_out,            name="logout"),
     Anyone ("/forgot",                        get=password_reset.show_request, post=password_reset.submit_request, name="forgot"),
@@ -206,7 +208,7 @@ NEEDS_MAIL = {
 # `signup-check` exists.
 NEEDS_OPEN_SIGNUP = {"signup-check"}
 NEEDS_PROVIDERS = {
-    *("login-with", "login-callback", "signup-with", "confirm-with"),
+    *("login-with", "login-callback", "login-logout", "signup-with", "confirm-with"),
     *("identities", "identities-connect", "identities-remove"),
 }
 NEEDS_ORGANIZATIONS = {

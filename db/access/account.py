@@ -229,6 +229,7 @@ async def _replace_hash(
             confirmation=confirmation,
             is_remembered=viewer.is_remembered,
             is_log_in=False,
+            provider_login=viewer.provider_login,
         )
         await end_links_after_password_change(store, viewer.id)
         if viewer.verified:

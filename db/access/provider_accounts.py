@@ -6,7 +6,7 @@ An identity is the issuer and the subject, never the email: no account is found 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, Literal
 
 from sqlalchemy import bindparam, exists, literal, select, update
@@ -15,6 +15,7 @@ from db import accounts
 from db.access.providers import Failed, Returned
 from db.audit import log as audit_log
 from db.audit.log import Actor, anonymous_actor, user_actor
+from db.crypto.encrypted_tokens import LIFETIMES
 from db.crypto.passwords import LOCKED_HASH
 from db.crypto.secret import Secret
 from db.engine.statement import Statement, insert
@@ -39,6 +40,8 @@ from db.sessions.claimants import NewClaim, make_claim, needs_second_step
 from db.sessions.claims import NewSession
 from db.sessions.device_cookie import find_known_browser
 from db.sessions.lifecycle import end_all_sessions, start_session
+from db.sessions.provider_login import ProviderLogin
+from db.sessions.provider_logouts import has_ended
 from db.sessions.sudo import confirm_now
 from db.store import Store, pick
 from db.tables import Instant, identities, users
@@ -234,6 +237,8 @@ async def sign_up(
         async with _begin_creation(store):
             if not await use_token(store, asserted.token):
                 raise _RolledBack
+            if await _has_ended(store, asserted):
+                return Failed("expired")
             role = await _existing_role(store, asserted)
             user_id = await accounts.insert_user(
                 store,
@@ -259,7 +264,7 @@ async def sign_up(
                 await _record_sign_up(store, asserted, user_actor(user_id, client))
                 return "mail"
             session = await _start_session(
-                store, user_id, role, client, is_remembered=is_remembered, confirms=True
+                store, asserted, user_id, role, client, is_remembered=is_remembered, confirms=True
             )
             await _record_sign_up(store, asserted, user_actor(user_id, client, session.id))
             return session
@@ -306,6 +311,8 @@ async def take_over(
         async with _begin_creation(store):
             if not await use_token(store, asserted.token):
                 raise _RolledBack
+            if await _has_ended(store, asserted):
+                return Failed("expired")
             user_id, role = await _reset_user(
                 store, asserted.email, name, client, has_random_slug=is_private
             )
@@ -313,7 +320,7 @@ async def take_over(
             if not await insert_identity(store, user_id, asserted):
                 raise _RolledBack
             session = await _start_session(
-                store, user_id, role, client, is_remembered=is_remembered, confirms=True
+                store, asserted, user_id, role, client, is_remembered=is_remembered, confirms=True
             )
             actor = user_actor(user_id, client, session.id)
             detail: dict[str, str | int] = {"with": asserted.provider, "ended": ended}
@@ -449,6 +456,7 @@ async def _log_in(
             next_page=next_page,
             is_remembered=is_remembered,
             first_step=asserted.provider,
+            provider_login=_mark_of(asserted),
         )
     try:
         async with store.transaction():
@@ -469,6 +477,7 @@ async def _log_in(
                 await post_new_device_notice(store, user.user_id, user.email, client)
             session = await _start_session(
                 store,
+                asserted,
                 user.user_id,
                 str(recorded),
                 client,
@@ -529,6 +538,7 @@ async def _log_in_to_winner(
 
 async def _start_session(
     store: Store,
+    asserted: Asserted,
     user_id: str,
     role: Role,
     client: ClientInfo,
@@ -544,7 +554,21 @@ async def _start_session(
         client,
         confirmation=confirm_now(store, "provider") if confirms else None,
         is_remembered=is_remembered,
+        provider_login=_mark_of(asserted),
     )
+
+
+def _mark_of(asserted: Asserted) -> ProviderLogin:
+    """Returns the mark of the session that this log-in begins."""
+    return ProviderLogin(asserted.subject_hash, asserted.sid_hash)
+
+
+async def _has_ended(store: Store, asserted: Asserted) -> bool:
+    """Returns whether the user has logged out at the provider while the identity waited in the
+    cookie.
+    """
+    made_at = datetime.fromtimestamp(asserted.token["exp"], UTC) - LIFETIMES["identity"]
+    return await has_ended(store, _mark_of(asserted), made_at)
 
 
 async def _record_sign_up(store: Store, asserted: Asserted, actor: Actor) -> None:

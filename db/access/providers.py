@@ -153,7 +153,7 @@ async def begin(
             asks_again=confirms,
         )
     except ProviderUnavailable as error:
-        await _report(store, name, error.code, client)
+        await report_failure(store, name, error.code, client)
         raise
     flows = add_flow(read_flows(store.encrypted_tokens, cookie, now), flow)
     return Departure(url, _flow_cookie(store, flows))
@@ -199,10 +199,10 @@ async def finish(
     except ProviderRefused as error:
         if error.code in CANCELLATIONS:
             return Failed("cancelled")
-        await _report(store, name, error.code, client)
+        await report_failure(store, name, error.code, client)
         return Failed("refused")
     except ProviderUnavailable as error:
-        await _report(store, name, error.code, client)
+        await report_failure(store, name, error.code, client)
         return Failed("down")
     return Returned(asserted, flow, _flow_cookie(store, finish_flow(flows, flow)))
 
@@ -226,6 +226,32 @@ async def find_kept_identity(store: Store, cookie: str | None) -> Asserted | Non
     # The organization may have changed its roles since.
     possible = {"", "user", *(role for _, role in provider.roles)}
     return asserted if asserted.role in possible else None
+
+
+async def report_failure(
+    store: Store,
+    name: str,
+    code: str,
+    client: ClientInfo,
+    *,
+    event: Literal["provider", "provider.logout"] = "provider",
+) -> None:
+    """Writes a warning and an audit entry about a refused log-in or log-out, each of them at most
+    once a minute per provider.
+    """
+    is_login = event == "provider"
+    async with store.transaction():
+        subject = name if is_login else f"{name} logout"
+        if await limiter.try_take_token(store, PROVIDER_REPORT, subject):
+            what = "log-in with" if is_login else "log-out by"
+            logger.warning("%s %s failed: %s", what, name, code)
+            await audit_log.record(
+                store,
+                event,
+                Actor("system", ip_address=client.ip_address, browser=client.name),
+                {"provider": name, "code": code},
+                outcome="refused",
+            )
 
 
 async def _fetch_identity(
@@ -253,20 +279,6 @@ async def _fetch_identity(
         raise
     finally:
         store.providers.observe(provider.name, outcome, perf_counter() - started_at)
-
-
-async def _report(store: Store, name: str, code: str, client: ClientInfo) -> None:
-    """Writes a warning and an audit entry about a refusal, at most once a minute per provider."""
-    async with store.transaction():
-        if await limiter.try_take_token(store, PROVIDER_REPORT, name):
-            logger.warning("log-in with %s failed: %s", name, code)
-            await audit_log.record(
-                store,
-                "provider",
-                Actor("system", ip_address=client.ip_address, browser=client.name),
-                {"provider": name, "code": code},
-                outcome="refused",
-            )
 
 
 def _flow_cookie(store: Store, flows: tuple[Flow, ...]) -> NewCookie:

@@ -25,6 +25,7 @@ from db.sessions.claimants import CLAIM_IS_VALID, Claimant
 from db.sessions.claims import NewSession
 from db.sessions.device_cookie import find_known_browser
 from db.sessions.lifecycle import start_session
+from db.sessions.provider_logouts import has_ended
 from db.sessions.sudo import Method, confirm_now
 from db.store import Store
 from db.tables import Instant, totp, users
@@ -154,7 +155,8 @@ async def _finish(
             browser_language=client.language,
         )
     )
-    if recorded is None:
+    login = claimant.provider_login
+    if recorded is None or (login and await has_ended(store, login, claimant.claimed_at)):
         raise NoClaim
     method = await accept(store, user_id, prepared, recorded.app)
     if method is None:
@@ -174,6 +176,7 @@ async def _finish(
         client,
         confirmation=confirm_now(store, method),
         is_remembered=claimant.is_remembered,
+        provider_login=claimant.provider_login,
         trusted_at=_trusted_at(claimant, recorded) if is_trusted else None,
     )
     await _record_entries(claimant, session, method)

@@ -38,6 +38,7 @@ Event = Literal[
     "identity.unlink",
     "identity.take-over",
     "provider",
+    "provider.logout",
     "role.create",
     "role.edit",
     "role.delete",
@@ -203,6 +204,12 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
         "Log-in with a provider",
         refused="could not log in with a provider",
         note="{provider}: {code}",
+    ),
+    "provider.logout": EventTexts(
+        "Log-out by a provider",
+        done="logged {whom} out after a log-out at {provider}",
+        refused="could not accept a log-out at {provider}",
+        note="{provider}",
     ),
     "role.create": EventTexts("Add role", own="added the role {label}", note="{label}: {added}"),
     "role.edit": EventTexts(
@@ -398,6 +405,11 @@ FACTOR_TEXTS: Final = {
         note="provider",
     ),
 }
+# By the detail that the entry has. With stateless sessions it has neither.
+PROVIDER_LOGOUT_TEXTS: Final = {
+    "ended": replace(EVENT_TEXTS["provider.logout"], note="{provider}: {ended_sessions}"),
+    "code": replace(EVENT_TEXTS["provider.logout"], note="{provider}: {code}"),
+}
 BUILT_IN_ROLE_CHANGES: Final = {
     "admin": replace(EVENT_TEXTS["role.change"], done="made {whom} an administrator"),
     "user": replace(EVENT_TEXTS["role.change"], done="made {whom} a user"),
@@ -482,6 +494,7 @@ LIMIT_LABELS: Final = {
     "confirm": "confirmations of one user",
     "provider-start": "log-ins started with other providers by one client",
     "provider-return": "returns of one client from other providers",
+    "provider-logout": "refused logout tokens of one client",
     "provider-report": "warnings about one provider",
     "factor-change": "changes of ways to log in",
     "identity-change": "connections and disconnections of providers",

@@ -21,6 +21,7 @@ from db.audit.events import (
     LIMIT_LABELS,
     LIMITED_ACTION_TEXTS,
     LOGIN_TEXTS,
+    PROVIDER_LOGOUT_TEXTS,
     REFUSED_LINK_TEXTS,
     EventTexts,
 )
@@ -126,6 +127,7 @@ def messages(product_events: Mapping[str, EventTexts] = NO_EVENTS) -> Iterator[s
         *LOGIN_TEXTS.values(),
         *FACTOR_TEXTS.values(),
         *REFUSED_LINK_TEXTS.values(),
+        *PROVIDER_LOGOUT_TEXTS.values(),
         *product_events.values(),
     ):
         found |= dict.fromkeys(_messages_of(texts))
@@ -170,6 +172,9 @@ def _texts_of(
             return BUILT_IN_ROLE_CHANGES.get(str(detail.get("to")), texts)
         case "account.leave" if detail.get("reason") == "last-admin":
             return LAST_ADMIN_LEAVES
+        case "provider.logout":
+            found = (PROVIDER_LOGOUT_TEXTS[name] for name in ("ended", "code") if name in detail)
+            return next(found, texts)
         case "limit.reached":
             return LIMITED_ACTION_TEXTS.get(_limit(detail), texts)
     return texts

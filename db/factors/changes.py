@@ -129,6 +129,7 @@ async def finish_change(
         confirmation=sudo.confirmation,
         is_remembered=viewer.is_remembered,
         is_log_in=False,
+        provider_login=viewer.provider_login,
     )
     if viewer.verified:
         await post_factor_notice(store, viewer.id, ways.email, viewer.client, change=change)

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import httpx2
 from authlib.integrations.base_client import OAuthError
@@ -26,6 +26,7 @@ from db.providers.apple import make_client_secret
 from db.providers.asserted import Asserted, issue_asserted
 from db.providers.documents import Documents
 from db.providers.id_token import read_claims, read_sid, require_subject
+from db.providers.logout_token import LoggedOut, read_logout_token
 from db.providers.metadata import Metadata, issuer_host
 from db.providers.profile import (
     find_primary_email,
@@ -36,6 +37,8 @@ from db.providers.profile import (
 )
 from db.providers.provider import Provider
 from db.providers.transport import open_client
+
+T = TypeVar("T")
 
 # The user waits, and a request of a browser has seven seconds.
 DEADLINE_SECONDS: Final = 5.0
@@ -134,6 +137,21 @@ class ProviderClient:
             profile = await self._fetch_profile(metadata, claims, tokens)
         return self._assert(claims, profile, answer.user)
 
+    async def read_logout(self, logout_token: str) -> LoggedOut:
+        """Verifies a logout token with the keys of ID tokens, and returns the log-out.
+
+        Only one request at a time fetches keys, so the limit of callbacks does not apply. Raises
+        ProviderRefused and ProviderUnavailable.
+        """
+        if not self._has_id_tokens:
+            raise ProviderRefused("no_logout_tokens")
+
+        def read(keys: KeySet) -> LoggedOut | None:
+            return read_logout_token(self.provider, logout_token, keys, now=self._now().timestamp())
+
+        async with self._deadline():
+            return await self._read_with_keys(read, "logout_token_signature")
+
     async def read_documents(self) -> ProviderDocuments:
         """Returns what the provider publishes, for the command that checks it.
 
@@ -155,12 +173,18 @@ class ProviderClient:
             raise Unavailable
         self._running += 1
         try:
+            async with self._deadline():
+                yield
+        finally:
+            self._running -= 1
+
+    @asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[None]:
+        try:
             async with asyncio.timeout(self._deadline_seconds):
                 yield
         except TimeoutError:
             raise ProviderUnavailable("timeout") from None
-        finally:
-            self._running -= 1
 
     @asynccontextmanager
     async def _request_to(self, url: str, *, is_of_user: bool) -> AsyncIterator[None]:
@@ -265,7 +289,7 @@ class ProviderClient:
         return _read_tokens(response)
 
     async def _verify(self, tokens: _Tokens, nonce: str) -> Mapping[str, Any]:
-        """Returns the claims of the ID token. Fetches new keys if none of the known ones fits."""
+        """Returns the claims of the ID token. Raises ProviderRefused and ProviderUnavailable."""
 
         def read(keys: KeySet) -> Mapping[str, Any] | None:
             return read_claims(
@@ -277,13 +301,20 @@ class ProviderClient:
                 now=self._now().timestamp(),
             )
 
-        claims = read(await self._documents.get_keys())
-        if claims is None:
+        return await self._read_with_keys(read, "id_token_signature")
+
+    async def _read_with_keys(self, read: Callable[[KeySet], T | None], code: str) -> T:
+        """Returns what `read` returns. Fetches new keys if none of the known ones fits.
+
+        `code` is that of ProviderRefused if none of the new keys fits either.
+        """
+        found = read(await self._documents.get_keys())
+        if found is None:
             newer = await self._documents.find_newer_keys()
-            claims = read(newer) if newer else None
-        if claims is None:
-            raise ProviderRefused("id_token_signature")
-        return claims
+            found = read(newer) if newer else None
+        if found is None:
+            raise ProviderRefused(code)
+        return found
 
     async def _fetch_profile(
         self, metadata: Metadata, claims: Mapping[str, Any], tokens: _Tokens

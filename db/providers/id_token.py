@@ -68,15 +68,9 @@ def read_claims(
 
     Raises ProviderRefused.
     """
-    if not isinstance(id_token, str) or not 0 < len(id_token) <= MAX_TOKEN_CHARS:
-        raise ProviderRefused("no_id_token")
-    try:
-        token = jwt.decode(id_token, keys, ALGORITHMS)
-    except (BadSignatureError, InvalidKeyIdError):
+    token = decode_signed(id_token, keys, "id_token")
+    if token is None:
         return None
-    # A token of someone else can raise anything, also RecursionError.
-    except Exception:
-        raise ProviderRefused("id_token") from None
     try:
         _require_valid(provider, token, nonce, access_token, now)
     except ProviderRefused:
@@ -84,6 +78,22 @@ def read_claims(
     except Exception as error:
         raise ProviderRefused(_code_of(error)) from None
     return token.claims
+
+
+def decode_signed(text: object, keys: KeySet, name: str) -> jwt.Token | None:
+    """Returns a token of which only the signature was checked; None if none of the keys signed it.
+
+    `name` is a part of the error code. Raises ProviderRefused.
+    """
+    if not isinstance(text, str) or not 0 < len(text) <= MAX_TOKEN_CHARS:
+        raise ProviderRefused(f"no_{name}")
+    try:
+        return jwt.decode(text, keys, ALGORITHMS)
+    except (BadSignatureError, InvalidKeyIdError):
+        return None
+    # A token of someone else can raise anything, also RecursionError.
+    except Exception:
+        raise ProviderRefused(name) from None
 
 
 def _require_valid(

@@ -19,7 +19,9 @@ class Metadata:
 
     `userinfo_endpoint` and `jwks_uri` may be empty; GitHub has neither. `auth_method` is how the
     client authenticates at the token endpoint. With `promises_issuer`, each authorization response
-    has the parameter `iss` (RFC 9207).
+    has the parameter `iss` (RFC 9207). With `has_back_channel_logout`, the provider sends logout
+    tokens, and with `names_sessions` their `sid` (OpenID Connect Back-Channel Logout 1.0, section
+    2.1).
     """
 
     authorization_endpoint: str
@@ -30,6 +32,8 @@ class Metadata:
     promises_issuer: bool
     challenge_methods: tuple[str, ...] = ()
     algorithms: tuple[str, ...] = ()
+    has_back_channel_logout: bool = False
+    names_sessions: bool = False
 
 
 def read_metadata(provider: Provider, document: Mapping[str, Any]) -> Metadata:
@@ -53,6 +57,8 @@ def read_metadata(provider: Provider, document: Mapping[str, Any]) -> Metadata:
         promises_issuer=document.get("authorization_response_iss_parameter_supported") is True,
         challenge_methods=_texts(document.get("code_challenge_methods_supported")),
         algorithms=_texts(document.get("id_token_signing_alg_values_supported")),
+        has_back_channel_logout=document.get("backchannel_logout_supported") is True,
+        names_sessions=document.get("backchannel_logout_session_supported") is True,
     )
 
 

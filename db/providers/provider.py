@@ -98,6 +98,11 @@ class Provider:
     def has_many_tenants(self) -> bool:
         return TENANT_PLACEHOLDER in self.issuer
 
+    @property
+    def logout_uri(self) -> str:
+        """Returns the URL that takes logout tokens, which is registered at the provider."""
+        return f"{self.redirect_uri.removesuffix('/callback')}/logout"
+
     def has_issuer(self, issuer: str) -> bool:
         """Returns whether this may be the issuer of an ID token, apart from its tenant."""
         if not self.has_many_tenants:

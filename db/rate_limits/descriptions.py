@@ -46,6 +46,10 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
     "confirm": "passwords of one user who confirms their identity",
     "provider-start": "log-ins that one client starts at other providers",
     "provider-return": "returns of one client from other providers",
+    "provider-logout": (
+        "logout tokens of one client that are refused; further ones are answered with 429, and "
+        "valid tokens are still accepted"
+    ),
     "provider-report": "warnings about the failures of one provider, refuses nothing",
     "factor-change": "changes of passkeys, authenticator apps and recovery codes by one user",
     "identity-change": "identities of other providers that one user connects or disconnects",

@@ -118,6 +118,8 @@ IDENTITY_CHANGE = RateLimit("identity-change",  10, HOUR)
 PROVIDER_START  = RateLimit("provider-start",   30, MINUTE)                  # Counts per client.
 # Counts per client: returns from a provider, before a request to it.
 PROVIDER_RETURN = RateLimit("provider-return",  10, MINUTE)
+# Counts per client: logout tokens of providers that are refused.
+PROVIDER_LOGOUT = RateLimit("provider-logout",  30, MINUTE)
 # Counts per provider: warnings and audit entries about its failures, refuses nothing.
 PROVIDER_REPORT = RateLimit("provider-report",   1, MINUTE)
 ACCOUNT_DELETION = RateLimit("account-deletion", 5, HOUR)                    # Counts per user.

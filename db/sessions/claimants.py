@@ -4,9 +4,10 @@ A claim is an encrypted cookie without a row, the same for both session strategi
 the account's password or second steps change, because each change moves `sessions_ended_at`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, exists, func, or_, select
 
@@ -16,6 +17,7 @@ from db.engine.statement import Statement
 from db.errors import NoClaim
 from db.sessions.claims import NewCookie, to_datetime
 from db.sessions.device_cookie import read_device_cookie
+from db.sessions.provider_login import ProviderLogin
 from db.store import pick
 from db.tables import Instant, passkeys, recovery_codes, totp, users
 from db.viewer import ClientInfo, Role
@@ -67,6 +69,7 @@ class Claimant:
     next_page: str
     is_remembered: bool
     first_step: str  # `password`, or the name of the provider that the user logged in with
+    provider_login: ProviderLogin | None  # None after a password
     client: ClientInfo = field(repr=False)
     capability: object = field(repr=False, compare=False)
 
@@ -134,10 +137,12 @@ def make_claim(
     next_page: str,
     is_remembered: bool,
     first_step: str = "password",
+    provider_login: ProviderLogin | None = None,
 ) -> NewClaim:
     """Returns the claim of a user whose password was verified.
 
-    `first_step` is the name of the provider if the user logged in there. `read_at` is a time before
+    `first_step` is the name of the provider if the user logged in there, and `provider_login` marks
+    the session that the claim becomes. `read_at` is a time before
     the password hash and `sessions_ended_at` were read, so that a change of the password since then
     makes the claim void.
     """
@@ -151,6 +156,8 @@ def make_claim(
             "next": next_page,
             "remembered": is_remembered,
             "first_step": first_step,
+            "subject_hash": provider_login.subject_hash if provider_login else "",
+            "sid_hash": provider_login.sid_hash if provider_login else "",
         },
     )
     return NewClaim(NewCookie(token, int(LIFETIMES["claim"].total_seconds())))
@@ -186,6 +193,15 @@ async def get_claimant(store: "Store", cookie: Secret[str] | None, client: Clien
         str(claim["next"]),
         bool(claim["remembered"]),
         str(claim.get("first_step", "password")),  # Claims before schema 0008 lack it.
+        _read_provider_login(claim),
         client,
         _ISSUED,
     )
+
+
+def _read_provider_login(claim: Mapping[str, Any]) -> ProviderLogin | None:
+    """Returns the log-in at a provider of a claim. Claims before schema 0009 have none."""
+    subject_hash = str(claim.get("subject_hash", ""))
+    if not subject_hash:
+        return None
+    return ProviderLogin(subject_hash, str(claim.get("sid_hash", "")))

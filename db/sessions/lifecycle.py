@@ -24,6 +24,7 @@ from db.rate_limits.limits import BEARER_FAILURES
 from db.sessions import access_tokens, stateless, stored
 from db.sessions.claims import NewSession, encode_claims
 from db.sessions.device_cookie import read_device_cookie, renew_device_cookie
+from db.sessions.provider_login import ProviderLogin
 from db.sessions.sudo import Confirmation, encode_sudo
 from db.store import Store
 from db.tables import Instant, sessions, users
@@ -76,6 +77,7 @@ async def start_session(
     is_remembered: bool = False,
     trusted_at: datetime | None = None,
     is_log_in: bool = True,
+    provider_login: ProviderLogin | None = None,
 ) -> NewSession:
     """Starts a session and returns its cookies.
 
@@ -83,12 +85,20 @@ async def start_session(
     count as a confirmation. `is_remembered` says whether the user chose to stay logged in, which
     selects the lifetime if the settings offer the choice. `trusted_at` is the time of the choice
     that the browser is not asked for the second step again, None without a new choice. `is_log_in`
-    is false for a session that replaces another one: only a log-in makes a browser known. Must run
-    inside the transaction of the log-in, the sign-up or the change that replaces the session.
+    is false for a session that replaces another one: only a log-in makes a browser known.
+    `provider_login` is the log-in at a provider that began the session, or the one that it
+    replaces; None for any other log-in. Must run inside the transaction of the log-in, the sign-up
+    or the change that replaces the session.
     """
     lifetime = store.lifetimes.of(is_remembered=is_remembered)
     session_id, claims = await _strategy(store).start(
-        store, user_id, role, client, lifetime.idle, is_remembered=is_remembered
+        store,
+        user_id,
+        role,
+        client,
+        lifetime.idle,
+        is_remembered=is_remembered,
+        provider_login=provider_login,
     )
     device_cookie = None
     # Otherwise a thief with the session and the password would get a known browser, whose guesses
@@ -226,13 +236,22 @@ async def end_all_sessions(store: Store, user_id: str) -> int:
     before any `iat` issued so far, so that it also ends sessions that started within the same
     second.
     """
+    await end_stateless_sessions(store, user_id)
+    ended = await store.count(DELETE_SESSIONS(user_id=user_id))
+    await store.count(DELETE_TOKENS(user_id=user_id))
+    return ended
+
+
+async def end_stateless_sessions(store: Store, user_id: str) -> None:
+    """Ends every session of an account that has no row, and the log-ins that wait for a second
+    step.
+
+    Must run inside a transaction.
+    """
     for ended_at, logged_in_at in await store.all(LOCK_LAST_LOGIN_AND_END(user_id=user_id)):
         after = ended_at and ended_at + timedelta(microseconds=1)
         latest = max(moment for moment in (store.now(), after, logged_in_at) if moment)
         await store.count(SET_SESSIONS_ENDED_AT(user_id=user_id, moment=latest))
-    ended = await store.count(DELETE_SESSIONS(user_id=user_id))
-    await store.count(DELETE_TOKENS(user_id=user_id))
-    return ended
 
 
 def _is_known_browser(store: Store, client: ClientInfo, user_id: str) -> bool:

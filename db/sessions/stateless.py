@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, or_, select
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.sessions.claims import to_datetime
+from db.sessions.provider_login import ProviderLogin
 from db.store import Store, pick
 from db.tables import Instant, users
 from db.viewer import Claims, ClientInfo, LiveSession, LiveUser, Role, Viewer
@@ -39,12 +40,14 @@ async def start(
     lifetime: timedelta,
     *,
     is_remembered: bool,
+    provider_login: ProviderLogin | None,
 ) -> tuple[str, Claims]:
     """Returns an empty id, since there is no row, and the claims of a new session.
 
     `iat` is the log-in time in the user's row, so that the next end of all sessions is not before
     it, on any host's clock. It is at least one microsecond after the last end of all sessions.
     `is_remembered` is false, since the settings do not offer the choice with this strategy.
+    `provider_login` has no effect, since there is no row that it could mark.
     """
     logged_in_at, ended_at = (await store.all(LAST_LOGIN_AND_END(user_id=user_id)))[0]
     after = ended_at and ended_at + timedelta(microseconds=1)

@@ -10,6 +10,7 @@ from db.crypto.secret import Secret
 from db.engine.statement import Statement, insert
 from db.errors import Unavailable
 from db.sessions.claims import hash_sid
+from db.sessions.provider_login import ProviderLogin
 from db.store import Store
 from db.tables import Instant, is_live, sessions, users
 from db.viewer import Claims, ClientInfo, LiveSession, Role, Viewer
@@ -34,6 +35,8 @@ INSERT_SESSION = Statement(
         user_agent=bindparam("user_agent"),
         ip_address=bindparam("ip_address"),
         is_remembered=bindparam("is_remembered"),
+        provider_subject_hash=bindparam("provider_subject_hash"),
+        provider_sid_hash=bindparam("provider_sid_hash"),
     )
 )
 DELETE_OLDEST = Statement(
@@ -61,6 +64,8 @@ LIVE_SESSION = Statement(
         users.c.verified_at.is_not(None).label("verified"),
         sessions.c.is_remembered,
         users.c.has_factor,
+        sessions.c.provider_subject_hash,
+        sessions.c.provider_sid_hash,
     )
     .join_from(sessions, users)
     .where(
@@ -113,6 +118,7 @@ async def start(
     lifetime: timedelta,
     *,
     is_remembered: bool,
+    provider_login: ProviderLogin | None,
 ) -> tuple[str, Claims]:
     """Inserts a session and returns its id and its claims. `iat` and `exp` are whole seconds."""
     sid = Secret(store.token(32))
@@ -130,6 +136,8 @@ async def start(
         user_agent=client.user_agent,
         ip_address=client.ip_address,
         is_remembered=is_remembered,
+        provider_subject_hash=provider_login and provider_login.subject_hash,
+        provider_sid_hash=(provider_login and provider_login.sid_hash) or None,
     )
     await store.count(row)
     await store.count(DELETE_OLDEST(user_id=user_id))

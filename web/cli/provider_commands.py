@@ -15,6 +15,7 @@ from web.settings.settings import read_settings
 
 if TYPE_CHECKING:
     from db.providers.client import ProviderDocuments
+    from db.providers.metadata import Metadata
 
 # ID tokens are accepted with this difference of clocks.
 MAX_CLOCK_DIFFERENCE: Final = timedelta(seconds=60)
@@ -55,6 +56,8 @@ async def print_findings(
     """
     print(f"{provider.name}: {provider.issuer}")
     print(f"  redirect URI to register  {provider.redirect_uri}")
+    if provider.protocol == "openid":
+        print(f"  back-channel logout URI   {provider.logout_uri}")
     try:
         documents = await fetch(provider)
     except ProviderUnavailable as error:
@@ -78,8 +81,15 @@ def _describe(documents: "ProviderDocuments") -> Iterator[tuple[str, str]]:
     has_pkce = "S256" in metadata.challenge_methods
     yield "PKCE", "S256" if has_pkce else "S256 is not published; it is sent nevertheless"
     yield "client authentication", metadata.auth_method
+    yield "back-channel logout", _describe_logout(metadata)
     yield "keys", str(documents.key_count)
     yield "clock", _describe_clock(documents.clock_difference)
+
+
+def _describe_logout(metadata: "Metadata") -> str:
+    if not metadata.has_back_channel_logout:
+        return "not published"
+    return "supported" if metadata.names_sessions else "supported, without `sid`"
 
 
 def _describe_clock(difference: timedelta | None) -> str:
