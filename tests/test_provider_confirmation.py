@@ -69,6 +69,15 @@ async def test_a_provider_confirms_an_account_without_a_password(app, user, lyin
     assert entries == [("done", '{"factor": "provider"}')]
 
 
+async def test_three_started_confirmations_fit_into_their_cookie(user):
+    """Browsers drop a cookie of more than 4,096 bytes silently, and `__Host-` precedes its name."""
+    for _ in range(3):
+        fields = {"next": "/account/data?q=" + "a" * 484}
+        answer = await user.post("/confirm/with/work", fields)
+        size = len("__Host-flow=") + len(set_cookie_of(answer)["flow"].value)
+        assert 0 < size <= 4096
+
+
 async def test_the_provider_is_asked_for_a_new_log_in(user):
     query = parse_qs(urlsplit(await start(user)).query)
     assert (query["prompt"], query["max_age"]) == (["login"], ["0"])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 from starlette.responses import JSONResponse
 
@@ -493,6 +494,47 @@ async def test_one_subject_at_two_providers_is_two_identities(two, lying, second
     answer = await browser.get(second.callback_of(url))
     assert answer.headers["location"] == "/signup/with/other"
     assert not await browser.is_logged_in()
+
+
+# The size of the cookies. Browsers drop a cookie of more than 4,096 bytes silently (RFC 6265bis).
+
+
+def size_of(answer: httpx.Response, name: str) -> int:
+    """Returns the length of the name and the value of a cookie that the response sets."""
+    (header,) = [
+        value for value in answer.headers.get_list("set-cookie") if value.startswith(f"{name}=")
+    ]
+    # Over https the name has a prefix.
+    return len("__Host-") + len(header.partition(";")[0])
+
+
+@pytest.mark.parametrize("many", [49, 320])
+@pytest.mark.parametrize("character", ["\U0001f600", "\u0623", '"'], ids=["emoji", "alef", "quote"])
+async def test_the_longest_identity_fits_into_its_cookie(make_app, clock, character, many):
+    email = f"{'e' * 64}@{'d' * 63}.{'d' * 63}.{'d' * 57}.com"
+    names = {"given_name": character * many, "family_name": character * many}
+    user = {"sub": '"' * 255, "email": email, "email_verified": True, **names}
+    with serving(LyingProvider(now=clock, path="/" + "i" * 475, user=user)) as provider:
+        assert 495 <= len(provider.issuer) <= 500
+        app = await make_app(**provider.settings)
+        answer = await come_back(await app.browser("Charlie"), provider)
+    assert answer.headers["location"] == "/signup/with/work"
+    assert size_of(answer, "identity") <= 4096
+
+
+async def test_a_subject_that_is_not_ascii_is_refused(app, anonymous, lying):
+    lying.user["sub"] = "\U0001f600" * 255
+    assert await trouble_after(anonymous, lying) == "refused"
+    assert await app.count("identities") == 0
+
+
+@pytest.mark.parametrize("character", ["a", "\u0623", "\U0001f600"], ids=["a", "alef", "emoji"])
+async def test_three_started_log_ins_fit_into_their_cookie(anonymous, character):
+    fields = {"next": "/devices?q=" + character * 489}
+    for _ in range(3):
+        answer = await anonymous.post("/login/with/work", fields)
+        assert answer.status_code == 200
+        assert size_of(answer, "flow") <= 4096
 
 
 # The limits.

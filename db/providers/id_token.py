@@ -126,11 +126,13 @@ def _expected_issuer(provider: Provider, claims: Mapping[str, Any]) -> str:
 def require_subject(subject: object) -> str:
     """Returns a subject that can be stored. Raises ProviderRefused.
 
-    PostgreSQL cannot store NUL in text.
+    PostgreSQL cannot store NUL in text. A subject is ASCII (Core, section 2), and the cookie of the
+    identity could not hold a longer one.
     """
     is_valid = (
         isinstance(subject, str)
         and 0 < len(subject) <= MAX_SUBJECT_CHARS
+        and subject.isascii()
         and subject.isprintable()
         and subject.strip() == subject
     )

@@ -8,6 +8,7 @@ from db.emails import canonical_email
 from db.providers.provider import Provider
 
 MAX_CHARS: Final = 320
+MAX_NAME_CHARS: Final = 100  # No form accepts more, and the cookie of the identity has to hold it.
 MAX_EMAIL_CHARS: Final = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets.
 
 
@@ -38,8 +39,12 @@ def find_primary_email(emails: object) -> str:
 
 
 def read_name(profile: Mapping[str, Any], user: str) -> str:
-    """Returns the full name; empty if there is none. `user` is Apple's JSON of the callback."""
-    return _text(profile.get("name")) or _joined(profile, "given_name", "family_name") or _of(user)
+    """Returns the full name; empty if there is none or it has more than 100 characters.
+
+    `user` is Apple's JSON of the callback.
+    """
+    name = _text(profile.get("name")) or _joined(profile, "given_name", "family_name") or _of(user)
+    return name if len(name) <= MAX_NAME_CHARS else ""
 
 
 def read_role(provider: Provider, profile: Mapping[str, Any]) -> str:
