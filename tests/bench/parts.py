@@ -1,6 +1,7 @@
 """Contains the parts of the benchmark. Each adds figures with targets, and loads, to the report."""
 
 import asyncio
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from tests.bench import servers
 from tests.bench.dataset import email_of, fill
 from tests.bench.load import CONNECTIONS, Request, Round, median, ratio, run_interleaved, run_wrk
 from tests.bench.servers import SERVER_CORE, Server, serve_latchkey, serve_script
+from tests.lying_provider import LyingProvider, serving, trickling
 
 PASSWORD = "engine-No.9 to the sea"
 USERS = 1_000
@@ -36,6 +38,8 @@ LAYERS = {  # The names are those of layers.py.
 }
 # An unknown email costs the same hash as a real account.
 WRONG_LOGIN = (Request("/login", body="email=nobody@example.com&password=wrong-password-1"),)
+# What a provider does, and its name in the settings.
+FAILURES = {"refuses connections": "stopped", "never answers": "silent", "trickles": "slow"}
 WARM_UP_SECONDS = 10  # This is long enough for 10,000 requests.
 NEW_EMAILS = 100  # The limit of all clients together allows more checks in a minute.
 
@@ -264,6 +268,69 @@ def dashboard_during_log_ins(bench: Bench) -> None:
     )
 
 
+def dashboard_while_a_provider_fails(bench: Bench) -> None:
+    """Measures the dashboard while users press the button of a provider that fails.
+
+    Three providers fail in their own way: one refuses connections, one accepts them and never
+    answers, and one sends a byte now and then.
+    """
+    url = f"sqlite:///{bench.folder / 'providers.db'}"
+    servers.migrate(url)
+    requests = [Request("/dashboard", cookie) for cookie in fill(url, USERS, USERS, USERS)]
+    with failing_providers() as settings, serve_latchkey(url, bench.port(), **settings) as server:
+        bench.run(server, requests)
+        for name in FAILURES:
+            idle, failing = run_interleaved(
+                bench.rounds,
+                lambda: bench.run(server, requests),
+                partial(run_with_log_ins, bench, server, requests, name),
+            )
+            bench.loads.append(
+                Load(f"dashboard, and log-ins with a provider that {name}", failing, idle)
+            )
+            bench.add_at_least(
+                f"dashboard while a provider {name}: rate / idle",
+                ratio(failing, idle, "rate"),
+                0.9,
+            )
+
+
+def run_with_log_ins(bench: Bench, server: Server, requests: Sequence[Request], name: str) -> Round:
+    """Loads the dashboard while about thirty users a second start a log-in with a provider."""
+    is_over = threading.Event()
+
+    def press_buttons() -> None:
+        with httpx.Client(base_url=server.url, timeout=10) as client:
+            while not is_over.wait(0.1):
+                assert client.post(f"/login/with/{FAILURES[name]}").status_code == 303
+
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(run_in_background(press_buttons))
+        stack.callback(is_over.set)
+        return bench.run(server, requests)
+
+
+@contextmanager
+def failing_providers() -> Iterator[dict[str, str]]:
+    """Yields the settings of the providers of FAILURES."""
+    lying = LyingProvider(answers={"/.well-known/openid-configuration": trickling})
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent, serving(lying):
+        issuers = {
+            "stopped": "http://127.0.0.1:9",
+            "silent": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "slow": lying.issuer,
+        }
+        settings = {"PROVIDERS": ",".join(issuers)}
+        for name, issuer in issuers.items():
+            settings |= {
+                f"{name.upper()}_ISSUER": issuer,
+                f"{name.upper()}_CLIENT_ID": "latchkey",
+                f"{name.upper()}_CLIENT_SECRET": "secret",
+            }
+        yield settings
+
+
 def log_ins(bench: Bench) -> None:
     """Compares log-ins with the rate of Argon2 alone on the server's core.
 
@@ -472,6 +539,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
         sign_up_page,
         live_check,
         dashboard_during_log_ins,
+        dashboard_while_a_provider_fails,
         log_ins,
         million_sessions,
         postgresql,
