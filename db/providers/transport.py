@@ -18,10 +18,14 @@ from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 from db.crypto.secret import Secret
 from db.errors import ProviderUnavailable
-from db.ip_addresses import parse_ip
+from db.ip_addresses import IPAddress, parse_ip
 from db.providers.provider import Provider
 
 MAX_RESPONSE_BYTES: Final = 256 * 1024
+# RFC 4291, section 2.4. The module `ipaddress` calls most of the other IPv6 addresses global.
+GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+# RFC 6052, section 2.1: such an IPv6 address leads to the IPv4 address in its last four bytes.
+NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 HEADERS: Final = {"Accept-Encoding": "identity", "User-Agent": "Latchkey"}
 
 Resolver = Callable[[str], Awaitable[list[str]]]
@@ -167,7 +171,12 @@ def is_private(host: str) -> bool:
     return ip is not None and not _is_global(ip)
 
 
-def _is_global(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+def _is_global(ip: IPAddress) -> bool:
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip in NAT64:
+            return _is_global(ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF))
+        if ip not in GLOBAL_UNICAST or ip.sixtofour is not None:
+            return False
     # Multicast addresses count as global in the module `ipaddress`.
     return ip.is_global and not ip.is_multicast
 

@@ -469,6 +469,77 @@ async def test_the_connection_goes_to_the_address_that_was_checked():
 
 
 @pytest.mark.asvs("S99")
+@pytest.mark.parametrize(
+    ("host", "addresses"),
+    [
+        ("10.0.0.1", []),
+        ("127.0.0.1", []),
+        ("169.254.169.254", []),
+        ("100.64.0.1", []),
+        ("224.0.0.1", []),
+        ("[::1]", []),
+        ("[fe80::1]", []),
+        ("[::ffff:10.0.0.1]", []),
+        ("localhost", ["93.184.215.14"]),
+        ("id.example.org", ["192.168.0.9"]),
+        ("id.example.org", ["93.184.215.14", "127.0.0.1"]),
+        ("id.example.org", ["64:ff9b::a9fe:a9fe"]),  # 169.254.169.254 by NAT64, RFC 6052
+        ("id.example.org", ["2002:7f00:1::1"]),  # 127.0.0.1 by 6to4, RFC 3056
+        ("id.example.org", ["::7f00:1"]),  # 127.0.0.1 in the obsolete form of RFC 4291
+        ("id.example.org", ["fec0::1"]),  # a site-local address, RFC 3879
+    ],
+)
+async def test_the_issuer_of_an_organization_must_be_public(host, addresses):
+    inner = RecordingTransport()
+
+    async def resolve(name: str) -> list[str]:
+        return addresses or [name.strip("[]")]
+
+    transport = LimitedTransport(inner, host.strip("[]"), resolve, requires_public_hosts=True)
+    async with httpx2.AsyncClient(transport=transport) as client:
+        with pytest.raises(ProviderUnavailable) as refused:
+            await client.get(f"https://{host}/.well-known/openid-configuration")
+    assert refused.value.code == "private_issuer"
+    assert inner.sent == []
+
+
+@pytest.mark.asvs("S99")
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("93.184.215.14", "https://93.184.215.14/t"),
+        ("2606:2800:21f::1", "https://[2606:2800:21f::1]/t"),
+        ("64:ff9b::5db8:d70e", "https://[64:ff9b::5db8:d70e]/t"),
+    ],
+)
+async def test_the_issuer_of_an_organization_is_not_resolved_again(address, url):
+    """A second look-up could return a private IP address (DNS rebinding)."""
+    inner = RecordingTransport()
+    names: list[str] = []
+
+    async def resolve(name: str) -> list[str]:
+        names.append(name)
+        return ["127.0.0.1"] if names[1:] else [address]
+
+    transport = LimitedTransport(inner, "id.example.org", resolve, requires_public_hosts=True)
+    async with httpx2.AsyncClient(transport=transport) as client:
+        await client.get("https://id.example.org/t")
+    assert names == ["id.example.org"]
+    assert [str(sent.url) for sent in inner.sent] == [url]
+    assert inner.sent[0].headers["host"] == "id.example.org"
+    assert inner.sent[0].extensions["sni_hostname"] == "id.example.org"
+
+
+@pytest.mark.asvs("S99")
+async def test_a_private_issuer_of_an_organization_gets_no_request(lying, clock):
+    client = ProviderClient(provider_of(lying, requires_public_hosts=True), clock)
+    with pytest.raises(ProviderUnavailable) as refused:
+        await client.read_documents()
+    assert refused.value.code == "private_issuer"
+    assert lying.requests == []
+
+
+@pytest.mark.asvs("S99")
 @pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/jwks", "/token"])
 @pytest.mark.parametrize("answer", [huge, gzip_bomb], ids=["huge", "gzip bomb"])
 async def test_a_huge_answer_is_not_read(client, lying, path, answer):

@@ -20,6 +20,7 @@ from db.maintenance.schema import migrate
 from tests.browser.live import Live, serve
 from tests.browser_client import PASSWORD
 from tests.conftest import SECRET
+from tests.dns_server import serving_dns
 from web.languages import ENGLISH, LANGUAGES, Language
 
 FLAGS = [
@@ -150,8 +151,10 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """Serves one application for all tests; every test creates users of its own."""
     database = tmp_path_factory.mktemp("live") / "latchkey.db"
     migrate(Secret(f"sqlite:///{database}"))
-    with serve(database, SECRET) as live:
-        yield live
+    with serving_dns() as dns:
+        settings = {"ORGANIZATIONS": "on", "DNS_SERVER": dns.address}
+        with serve(database, SECRET, **settings) as live:
+            yield live
 
 
 @pytest.fixture

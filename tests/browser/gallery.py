@@ -19,6 +19,7 @@ from tests.browser.conftest import CHROMIUM, FLAGS, BrowserUser, new_user, opene
 from tests.browser.live import Live, serve
 from tests.browser.pages import ADMIN_STATES, STATES, USER_STATES, State, goto
 from tests.conftest import SECRET
+from tests.dns_server import serving_dns
 
 SIZES = ({"width": 1280, "height": 900}, {"width": 320, "height": 700})
 SCHEMES = ("light", "dark")
@@ -48,7 +49,8 @@ def draw_states(folder: Path, text: str, fill: Callable[[Path], None]) -> list[s
         fill(database)
         broken.mkdir()
         with (
-            serve(database, SECRET) as live,
+            serving_dns() as dns,
+            serve(database, SECRET, ORGANIZATIONS="on", DNS_SERVER=dns.address) as live,
             serve(broken, SECRET) as unavailable,
             sync_playwright() as playwright,
         ):

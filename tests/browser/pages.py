@@ -24,6 +24,8 @@ from tests.browser.steps import (
 )
 from tests.browser_client import FIREFOX, IPHONE, PASSWORD
 from tests.factor_rows import app_row, code_rows, passkey_row
+from tests.lying_provider import LyingProvider
+from tests.organizations import bind
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -585,6 +587,61 @@ def one_role(user: BrowserUser) -> None:
     user.page.goto(f"/admin/roles/{create_role(user)}")
 
 
+def add_organization(user: BrowserUser, *, is_verified: bool = True) -> str:
+    """Binds a long domain to a provider, and returns the path of its page."""
+    domain = f"department-{next(_numbers)}.konstantinopolitanska.example.com"
+    rules = [("staff", "user"), ("it", "admin")]
+    user.live.run(
+        bind(
+            user.live.store,
+            LyingProvider(port=9, path="/realms/a-realm-with-a-long-name"),
+            domain=domain,
+            role_claim="realm_access.roles",
+            roles=rules,
+            is_verified=is_verified,
+        )
+    )
+    return f"/admin/organizations/{domain}"
+
+
+def no_organization(user: BrowserUser) -> None:
+    user.live.change("DELETE FROM organizations")
+    user.page.goto("/admin/organizations")
+    expect(user.page.locator("#organization-form")).to_be_visible()
+
+
+def organizations(user: BrowserUser) -> None:
+    """Opens the list with organizations of both states."""
+    no_organization(user)
+    add_organization(user)
+    add_organization(user, is_verified=False)
+    user.page.reload()
+    assert user.page.locator("[data-organization]").count() == 2
+
+
+def one_organization(user: BrowserUser, *, is_verified: bool) -> None:
+    user.page.goto(add_organization(user, is_verified=is_verified))
+
+
+def organization_in_arabic(user: BrowserUser) -> None:
+    in_language(user, add_organization(user, is_verified=False), "ar")
+
+
+def refused_organization(user: BrowserUser) -> None:
+    user.page.goto(add_organization(user))
+    user.page.fill("#organization-label", "")
+    user.page.fill("#organization-rules", "staff")
+    submit(user.page, "organization-form")
+    expect(user.page.locator("#error-summary")).to_be_visible()
+
+
+def missing_record(user: BrowserUser) -> None:
+    """Checks the DNS record of a domain that has none."""
+    user.page.goto(add_organization(user, is_verified=False))
+    user.page.locator("#organization-verification button").click()
+    expect(user.page.get_by_role("alert")).to_be_visible()
+
+
 def other_user(user: BrowserUser) -> None:
     """Opens the page of another user, with the forms for its data and its deletion."""
     user.page.goto(f"/admin/users/{user.live.id_of(create_account(user.live))}")
@@ -791,6 +848,16 @@ ADMIN_STATES: dict[str, State] = {
     "roles": roles,
     "roles, refused": partial(refused_form, path="/admin/roles", form="role-form"),
     "roles, one role": one_role,
+    "organizations, none": no_organization,
+    "organizations": organizations,
+    "organizations, refused": partial(
+        refused_form, path="/admin/organizations", form="organization-form"
+    ),
+    "organization, waiting": partial(one_organization, is_verified=False),
+    "organization, in Arabic": organization_in_arabic,
+    "organization, verified": partial(one_organization, is_verified=True),
+    "organization, refused": refused_organization,
+    "organization, no record": missing_record,
     "audit": partial(goto, path="/admin/audit"),
     "audit, filters": partial(goto, path="/admin/audit?event=signup&outcome=done&from=2026-01-01"),
     "audit, one person": audit_of_one_person,

@@ -199,7 +199,7 @@ def _refuse(
     return refused_form(
         request,
         "organizations/organization.html",
-        TITLE,
+        context["organization"].label,
         form_id="organization",
         fragment="organizations/content.html",
         status=status,

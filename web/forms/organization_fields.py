@@ -30,6 +30,7 @@ _EXACT: Final = {
     "autocomplete": "off",
     "spellcheck": "false",
     "autocapitalize": "none",
+    "dir": "ltr",
 }
 
 
