@@ -24,11 +24,29 @@ def test_the_check_prints_what_the_provider_publishes(run: Run, lying: LyingProv
     lines = [line.split(maxsplit=1) for line in result.stdout.splitlines()]
     assert lines[0] == ["work:", lying.issuer]
     assert "http://localhost:8000/login/with/work/callback" in result.stdout
+    assert "back-channel logout URI   http://localhost:8000/login/with/work/logout" in result.stdout
+    assert "back-channel logout       not published" in result.stdout
     assert ["algorithms", "RS256"] in lines
     assert ["PKCE", "S256"] in lines
     assert ["keys", "1"] in lines
     assert ["clock", "correct"] in lines
     assert CLIENT_SECRET not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("published", "text"),
+    [
+        ({"backchannel_logout_session_supported": True}, "supported"),
+        ({}, "supported, without `sid`"),
+    ],
+)
+def test_the_check_says_whether_the_provider_sends_log_outs(
+    run: Run, lying: LyingProvider, published: dict[str, bool], text: str
+) -> None:
+    published = {"backchannel_logout_supported": True, **published}
+    lying.change_metadata = lambda metadata: metadata.update(published)
+    result = run("providers", "check", BASE_URL="http://localhost:8000", **lying.settings)
+    assert f"  back-channel logout       {text}\n" in result.stdout
 
 
 def away(lying: LyingProvider) -> None:
