@@ -654,8 +654,9 @@ def test_every_event_of_the_registry_is_tested() -> None:
         "recovery.renew",
         "recovery.use",
     }  # see tests/test_second_step.py, test_factors_of_accounts.py and those of each second step
-    # See tests/test_provider_login.py and tests/test_identities.py.
-    tested |= {"provider", "provider.logout", "identity.link", "identity.take-over", "identity.unlink"}
+    # See tests/test_provider_login.py, test_provider_logout.py and test_identities.py.
+    tested |= {"provider", "provider.logout"}
+    tested |= {"identity.link", "identity.take-over", "identity.unlink"}
     # See tests/test_organizations.py.
     tested |= {f"organization.{change}" for change in ("add", "change", "verify", "remove")}
     tested |= MAIL_EVENTS | ACCOUNT_EVENTS | OPERATOR_EVENTS
