@@ -243,8 +243,10 @@ async def report_failure(
     async with store.transaction():
         subject = name if is_login else f"{name} logout"
         if await limiter.try_take_token(store, PROVIDER_REPORT, subject):
-            what = "log-in with" if is_login else "log-out by"
-            logger.warning("%s %s failed: %s", what, name, code)
+            if is_login:
+                logger.warning("log-in with %s failed: %s", name, code)
+            else:
+                logger.warning("log-out by %s failed: %s", name, code)
             await audit_log.record(
                 store,
                 event,
