@@ -10,8 +10,8 @@ from playwright.sync_api import Browser, Page, expect
 from db.crypto.secret import Secret
 from db.maintenance.schema import migrate
 from tests.browser.conftest import opened_pages
-from tests.browser.live import Live, serve
-from tests.browser.steps import expect_heading
+from tests.browser.live import Live, serve, wait_until
+from tests.browser.steps import expect_heading, expect_path, log_in
 from tests.conftest import SECRET
 from tests.oidc_provider import OidcProvider, needs_oidc_provider
 
@@ -27,7 +27,7 @@ FONT_OF_THE_PROVIDER = (
 
 @pytest.fixture
 def provider() -> OidcProvider:
-    return OidcProvider()
+    return OidcProvider(ends_sessions=True)
 
 
 @pytest.fixture
@@ -89,3 +89,26 @@ def test_a_user_cancels_at_the_provider(
     page.get_by_role("link", name=re.compile("cancel", re.I)).click()
     expect(page.locator("#trouble")).to_have_text("You canceled at Work. Nothing was changed.")
     assert live.rows("SELECT count(*) FROM users") == [(0,)]
+
+
+def test_a_log_out_at_the_provider_ends_the_session_here(
+    open_page: Callable[..., Page], live: Live, provider: OidcProvider
+) -> None:
+    """Only the session that the log-in at the provider began (OpenID Connect Back-Channel Logout)."""
+    live.create("Alice", "alice@example.com")
+    page, other = open_page(), open_page()
+    other.goto("/login")
+    log_in(other, "alice@example.com")
+    press_button(page)
+    log_in_there(page)
+    page.fill("#email", "grace@example.com")
+    page.get_by_role("button", name="Create account").click()
+    page.wait_for_url(DASHBOARD)
+    page.goto(f"{provider.issuer}/session/end")
+    page.get_by_role("button", name=re.compile("yes", re.I)).click()
+    page.wait_for_url("**/session/end/success*")
+    wait_until(lambda: live.sessions_of("grace@example.com") == 0)
+    page.goto("/dashboard")
+    expect_heading(page, "Log in")
+    other.goto("/dashboard")
+    expect_path(other, "/dashboard")
