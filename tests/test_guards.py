@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from tests.browser_client import HTMX, PASSWORD, Browser, path_of, read, set_cookie_of
 from tests.conftest import TestApp
+from tests.environment import SECRET, WITH_PROVIDERS
 from tests.without_guards import without_guards
 from web.http.session import verify_session
 from web.middleware.guard import RouteAccess
@@ -23,6 +24,11 @@ CHANGES = [
     "/devices/revoke-all",
     "/devices/AAAAAAAAAAAAAAAAAAAAAA/revoke",
 ]
+
+
+@pytest.fixture
+def environ() -> dict[str, str]:
+    return {"SESSION_SECRET": SECRET, "RATE_LIMITS": "off", **WITH_PROVIDERS}
 
 
 def routes_with(app: TestApp, *accesses: RouteAccess) -> Iterator[tuple[str, str]]:
@@ -255,8 +261,10 @@ DOCUMENTED = {
     "anyone": "/logout /language /api/openapi.json /api/session /api/forward /.well-known/jwks.json /healthz /readyz /.well-known/change-password"
     " /.well-known/passkey-endpoints /.well-known/security.txt /robots.txt /static/{name} /forgot /reset /not-me"
     " /reset/{token} /verify/{token} /change-email/{token} /not-me/{token}"
-    " /join /join/{token} /keep /keep/{token}",
-    "guests": "/ /signup /signup/check/{field} /login /login/passkey",
+    " /join /join/{token} /keep /keep/{token} /login/with/{provider}/callback"
+    " /login/with/{provider}/logout",
+    "guests": "/ /signup /signup/check/{field} /login /login/passkey"
+    " /login/check /login/with/{provider} /signup/with/{provider}",
     "claimants": "/login/factor",
     "members": "/dashboard /handbook /devices /devices/revoke-others /devices/revoke-all /devices/{id}/revoke /account"
     " /account/activity /account/security /account/check/{field} /account/language /account/password"
@@ -266,7 +274,9 @@ DOCUMENTED = {
     " /account/email /account/email/cancel /account/verify /verify /change-email /users/{slug} /api/token /api/users/{slug}"
     " /account/tokens /account/tokens/{id}/revoke /api/account /api/account/sessions /api/account/activity"
     " /api/account/sessions/revoke-others /api/account/sessions/revoke-all /api/account/sessions/{id}"
-    " /api/account/tokens /api/account/tokens/{id}",
+    " /api/account/tokens /api/account/tokens/{id}"
+    " /account/identities /account/identities/connect /account/identities/{id}/remove"
+    " /confirm/with/{provider}",
     "admins": "/admin/users /admin/users/{id} /admin/users/{id}/role /admin/users/{id}/team /admin/users/{id}/disable"
     " /admin/users/{id}/revoke/{session} /admin/users/{id}/data /admin/users/{id}/delete /admin/users/{id}/keep /admin/add"
     " /admin/invitations /admin/invitations/{id}/resend /admin/invitations/{id}/withdraw"
@@ -275,7 +285,9 @@ DOCUMENTED = {
     " /api/admin/users/{id} /api/admin/users/{id}/role /api/admin/users/{id}/team /api/admin/audit"
     " /api/admin/users/{id}/disable /api/admin/users/{id}/enable /api/admin/users/{id}/end-sessions"
     " /api/admin/roles /api/admin/roles/{role} /api/admin/users/{id}/keep"
-    " /api/admin/invitations /api/admin/invitations/{id} /api/admin/invitations/{id}/resend",
+    " /api/admin/invitations /api/admin/invitations/{id} /api/admin/invitations/{id}/resend"
+    " /admin/organizations /admin/organizations/{domain}"
+    " /admin/organizations/{domain}/verify /admin/organizations/{domain}/remove",
     "operators": "/metrics /dev/mailbox /dev/mailbox/{id} /dev/mailbox/{id}/html /dev/mails",
 }
 
@@ -304,12 +316,16 @@ async def test_each_page_is_accessible_as_its_route_declares(
     # Without a second step there are no recovery codes, and after a log-in there is nothing to
     # confirm: these pages redirect.
     redirecting_pages = ("/account/recovery-codes", "/confirm")
+    # Without an identity that waits in the browser, and without an organization, these pages
+    # redirect and are not found.
+    redirecting_pages += ("/signup/with/{provider}", "/admin/organizations/{domain}")
     for route in app.asgi_app.router.routes:
         is_link_page = route.path in (*link_pages, *redirecting_pages)
         if route.access in expected_statuses and "GET" in route.endpoints and not is_link_page:
             path = (
                 route.path.replace("{slug}", "alice")
                 .replace("{role}", "user")
+                .replace("{provider}", "work")
                 .replace("{id}", (await app.viewer_of(alice)).id)
             )
             expected = [

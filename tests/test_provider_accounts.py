@@ -274,6 +274,48 @@ async def test_log_in_answers_alike_for_an_account_without_a_password(app, lying
     assert hashes == [1, 1]
 
 
+@pytest.mark.asvs("S50")
+async def test_log_in_does_the_same_work_for_an_account_without_a_password(app, bob, lying):
+    await sign_up(await app.browser("Alice"), lying)
+    browser, work = await app.browser("Charlie"), []
+    for email in ("alice@example.com", bob.email, "nobody@example.com"):
+        before = app.statements, app.hashes
+        typed = {"email": email, "password": "wrong-No.1 at all"}
+        assert (await browser.post("/login", typed)).status_code == 422
+        work.append((app.statements - before[0], app.hashes - before[1]))
+    assert work == [(4, 1)] * 3
+
+
+@pytest.mark.asvs("S50", "S51")
+async def test_a_forgotten_password_is_answered_alike_without_a_password(app, bob, lying):
+    await sign_up(await app.browser("Alice"), lying)
+    browser, work, answers = await app.browser("Charlie"), [], []
+    for email in ("alice@example.com", bob.email, "nobody@example.com"):
+        before = app.statements, app.hashes
+        answer = await browser.post("/forgot", {"email": email})
+        work.append((app.statements - before[0], app.hashes - before[1]))
+        answers.append((answer.status_code, answer.content, answer.headers.multi_items()))
+    assert work[0] == work[1] == work[2]
+    assert answers[0] == answers[1] == answers[2]
+    await deliver(app)
+    assert await app.count("tokens WHERE purpose = 'reset'") == 2
+
+
+@pytest.mark.asvs("S52")
+async def test_a_private_sign_up_is_alike_for_an_account_without_a_password(private, lying):
+    await sign_up(await private.browser("Alice"), lying)
+    work, answers = [], []
+    for email in ("alice@example.com", "grace@example.com"):
+        before = private.statements, private.hashes
+        answer = await (await private.browser("Grace", email)).sign_up()
+        work.append((private.statements - before[0], private.hashes - before[1]))
+        answers.append((answer.status_code, answer.content, sorted(answer.headers.items())))
+    assert answers[0] == answers[1]
+    assert work[0][1] == work[1][1]
+    assert abs(work[0][0] - work[1][0]) <= 2
+    assert await private.count("users") == 2
+
+
 @pytest.mark.asvs("S49")
 async def test_the_stored_mark_is_no_password(app, lying):
     await sign_up(await app.browser("Alice"), lying)
