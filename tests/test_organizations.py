@@ -526,4 +526,3 @@ async def test_the_pages_exist_only_with_the_setting(make_app, lying):
     assert (await ada.get("/admin/organizations")).status_code == 404
     assert (await ada.post("/admin/organizations", form_of(lying))).status_code == 404
     assert await app.count("organizations") == 0
-
