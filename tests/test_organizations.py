@@ -123,12 +123,15 @@ async def test_the_client_secret_is_encrypted_and_never_shown(app, ada, lying):
     assert "another-canary" not in answer.text
 
 
-async def test_the_redirect_uri_is_shown_before_and_after(ada, lying):
+async def test_the_uris_to_register_are_shown(ada, lying):
     text = read(await ada.get("/admin/organizations")).one("main").text
     assert "http://localhost:8000/login/with/example.com/callback" in text
     await add(ada, lying)
-    text = read(await ada.get(PAGE)).one("main").text
-    assert f"http://localhost:8000/login/with/{DOMAIN}/callback" in text
+    page = read(await ada.get(PAGE))
+    values = [value.text.strip() for value in page.all("dd")]
+    assert f"http://localhost:8000/login/with/{DOMAIN}/callback" in values
+    assert f"http://localhost:8000/login/with/{DOMAIN}/logout" in values
+    assert page.one("input", name="issuer").attrs["dir"] == "ltr"
 
 
 @pytest.mark.parametrize(
