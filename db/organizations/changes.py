@@ -28,7 +28,7 @@ PROOF_PREFIX: Final = "latchkey-verification="
 
 @dataclass(frozen=True, slots=True)
 class OrganizationSummary:
-    """An organization in a list. `user_count` is how many identities its provider has asserted."""
+    """An organization in a list. `user_count` is how many users its provider has asserted."""
 
     domain: str
     label: str
@@ -92,8 +92,7 @@ _NEW: Final = {
     "created_at": "now",
 }
 _user_count = (
-    select(func.count())
-    .select_from(identities)
+    select(func.count(identities.c.user_id.distinct()))
     .where(identities.c.provider == organizations.c.domain)
     .correlate(organizations)
     .scalar_subquery()
@@ -104,9 +103,9 @@ LIST_ORGANIZATIONS = Statement(
     )
 )
 USER_COUNT = Statement(
-    select(func.count())
-    .select_from(identities)
-    .where(identities.c.provider == bindparam("domain_given"))
+    select(func.count(identities.c.user_id.distinct())).where(
+        identities.c.provider == bindparam("domain_given")
+    )
 )
 INSERT_ORGANIZATION = Statement(
     insert_if(
