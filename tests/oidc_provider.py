@@ -20,8 +20,9 @@ from tests.processes import Program, free_port, started
 from web.settings.paths import ROOT
 
 FOLDER: Final = ROOT / "tests" / "oidc"
-NODE: Final = shutil.which("node")
-IS_INSTALLED: Final = NODE is not None and (FOLDER / "node_modules").is_dir()
+# npm also installs the version of Node that the provider supports.
+NODE: Final = shutil.which("node", path=FOLDER / "node_modules" / "node" / "bin")
+IS_INSTALLED: Final = NODE is not None and (FOLDER / "node_modules" / "oidc-provider").is_dir()
 CLIENT_ID: Final = "latchkey"
 CLIENT_SECRET: Final = "the secret of the client at the provider"
 USERS: Final = {
