@@ -23,7 +23,8 @@ class DnsServer:
     `records` maps a name to its TXT records, each of which is a text or the strings that it is made
     of. `aliases` maps a name to its CNAME. `rcode` replaces every answer by an error. With
     `is_truncated`, an answer by UDP is empty and marked as truncated. With `is_silent`, nothing is
-    answered. `changes_id` gives each answer another id than the question.
+    answered. `changes_id` gives each answer another id than the question. `garbage` replaces each
+    answer.
     """
 
     port: int = 0
@@ -33,6 +34,7 @@ class DnsServer:
     is_truncated: bool = False
     is_silent: bool = False
     changes_id: bool = False
+    garbage: bytes = b""
     questions: list[str] = field(default_factory=list)
 
     @property
@@ -46,6 +48,8 @@ class DnsServer:
         self.questions.append(name)
         if self.is_silent:
             return None
+        if self.garbage:
+            return self.garbage
         response = dns.message.make_response(query)
         response.set_rcode(self.rcode)
         if self.changes_id:

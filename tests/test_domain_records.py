@@ -86,9 +86,11 @@ async def test_an_error_of_the_server_is_no_answer(
         await look_up(server)
 
 
-@pytest.mark.parametrize("change", [{"is_silent": True}, {"changes_id": True}])
+@pytest.mark.parametrize(
+    "change", [{"is_silent": True}, {"changes_id": True}, {"garbage": b"\0" * 5}]
+)
 async def test_a_server_without_a_matching_answer_is_unavailable(
-    server: DnsServer, change: dict[str, bool]
+    server: DnsServer, change: dict[str, bool | bytes]
 ) -> None:
     server.records[NAME] = [PROOF]
     for name, value in change.items():

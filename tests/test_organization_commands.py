@@ -10,6 +10,7 @@ from db.crypto.stored_secrets import StoredSecrets
 from tests.commands import CommandResult
 from tests.dns_server import DnsServer, serving_dns
 from tests.environment import SECRET
+from tests.factor_rows import app_row
 from tests.lying_provider import CLIENT_ID, CLIENT_SECRET, LyingProvider, serving
 
 Run = Callable[..., CommandResult]
@@ -128,3 +129,34 @@ def test_rekey_and_doctor_name_client_secrets_without_a_key(
     assert database.execute("SELECT client_secret, kid FROM organizations").fetchall() == before
     doctor = run("doctor", SESSION_SECRET=NEW)
     assert "no key decrypts the client secrets of 1" in doctor.stdout
+
+
+def test_rekey_names_apps_and_client_secrets_without_a_key(
+    run: Run, database: sqlite3.Connection
+) -> None:
+    add(database, "https://id.example.com", secret="another secret of at least 32 bytes")
+    create = ("users", "create", "--email", "ada@example.com", "--name", "Ada", "--password-stdin")
+    assert run(*create, stdin="a long passphrase of Ada 1!\n").returncode == 0
+    database.execute(app_row("ada@example.com"))
+    database.commit()
+    result = run("factors", "rekey", SESSION_SECRET=NEW)
+    assert result.returncode == 1
+    assert "decrypts 1 authenticator app:" in result.stderr
+    assert "decrypts 1 client secret of organizations" in result.stderr
+
+
+@pytest.mark.parametrize(("command", "code"), [("verify", 0), ("check", 1)])
+def test_commands_say_that_organizations_are_off(
+    run: Run,
+    database: sqlite3.Connection,
+    lying: LyingProvider,
+    dns: DnsServer,
+    command: str,
+    code: int,
+) -> None:
+    add(database, lying.issuer)
+    settings = {**ON, "DNS_SERVER": dns.address}
+    assert "ORGANIZATIONS" not in run("organizations", "check", DOMAIN, **settings).stdout
+    result = run("organizations", command, DOMAIN, **{**settings, "ORGANIZATIONS": "off"})
+    assert result.returncode == code
+    assert "ORGANIZATIONS is off" in result.stdout

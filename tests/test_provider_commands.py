@@ -49,6 +49,17 @@ def test_the_check_says_whether_the_provider_sends_log_outs(
     assert f"  back-channel logout       {text}\n" in result.stdout
 
 
+def test_the_check_escapes_what_could_change_a_terminal(run: Run, lying: LyingProvider) -> None:
+    algorithms = ["RS256", "\x1b[2J", "\u202e", "x" * 100_000]
+    names = "id_token_signing_alg_values_supported"
+    lying.change_metadata = lambda metadata: metadata.update({names: algorithms})
+    result = run("providers", "check", "work", **lying.settings)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "RS256, \\x1b[2J, \\u202e, xxx" in result.stdout
+    assert "\x1b" not in result.stdout
+    assert len(result.stdout) < 20_000
+
+
 def away(lying: LyingProvider) -> None:
     lying.answers["/.well-known/openid-configuration"] = JSONResponse({}, 404)
 

@@ -1,6 +1,7 @@
 """Contains the command `latchkey factors rekey`."""
 
 import argparse
+from collections.abc import Iterator
 from typing import Final
 
 from db.access import operator_factors, operator_organizations
@@ -28,21 +29,26 @@ def prepare_rekey(options: argparse.Namespace, settings: Settings) -> OperatorTa
         clients, unreadable_clients = await operator_organizations.rekey_client_secrets(caller)
         if clients:
             print(f"client secrets of organizations with the first key: {clients}")
-        if unreadable_clients:
-            secrets = plural(unreadable_clients, "client secret", "client secrets")
-            raise CommandError(
-                f"no key of SESSION_SECRET decrypts {unreadable_clients} {secrets} of "
-                "organizations: add the former secret to SESSION_SECRET and run the command again, "
-                "or type them again on their pages"
-            )
-        if unreadable:
-            apps = plural(unreadable, "authenticator app", "authenticator apps")
-            raise CommandError(
-                f"no key of SESSION_SECRET decrypts {unreadable} {apps}: add the former secret to "
-                "SESSION_SECRET, and run the command again"
-            )
+        if problems := list(_describe_unreadable(unreadable, unreadable_clients)):
+            raise CommandError("; ".join(problems))
 
     return rekey
+
+
+def _describe_unreadable(apps: int, client_secrets: int) -> Iterator[str]:
+    if apps:
+        noun = plural(apps, "authenticator app", "authenticator apps")
+        yield (
+            f"no key of SESSION_SECRET decrypts {apps} {noun}: add the former secret to "
+            "SESSION_SECRET, and run the command again"
+        )
+    if client_secrets:
+        noun = plural(client_secrets, "client secret", "client secrets")
+        yield (
+            f"no key of SESSION_SECRET decrypts {client_secrets} {noun} of organizations: add the "
+            "former secret to SESSION_SECRET and run the command again, or type them again on "
+            "their pages"
+        )
 
 
 COMMANDS: Final = (

@@ -22,6 +22,7 @@ from web.observability.logs import printable
 from web.settings.settings import Settings
 
 NO_ORGANIZATION: Final = "there is no organization with the domain {domain}"
+SWITCHED_OFF: Final = "ORGANIZATIONS is off: no user is led to the provider until it is set to on"
 
 
 def prepare_list(options: argparse.Namespace, settings: Settings) -> OperatorTask:
@@ -55,6 +56,9 @@ def prepare_check(options: argparse.Namespace, settings: Settings) -> OperatorTa
             print(f"  {'in DNS':<24}  unknown: no DNS server has answered")
         if provider.client_secret is None:
             print(f"  {'problem':<24}  no key of SESSION_SECRET decrypts its client secret")
+        if not settings.organizations.is_enabled:
+            print(f"  {'problem':<24}  {SWITCHED_OFF}")
+            can_be_used = False
         if not can_be_used or provider.client_secret is None:
             raise CommandError(f"users of {domain} cannot log in")
 
@@ -70,6 +74,8 @@ def prepare_verification(options: argparse.Namespace, settings: Settings) -> Ope
         except NotFound:
             raise CommandError(NO_ORGANIZATION.format(domain=domain)) from None
         print(f"verified {domain}: users with an email of this domain are led to its provider")
+        if not settings.organizations.is_enabled:
+            print(SWITCHED_OFF)
 
     return verify
 

@@ -11,6 +11,7 @@ from db.providers.provider import Provider
 from db.providers.providers import Providers
 from db.store import utc_now
 from web.cli.commands import Argument, Command, CommandError, CommandGroup
+from web.observability.logs import printable
 from web.settings.settings import read_settings
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ async def print_findings(
         return True
     problems = list(_find_problems(documents))
     for title, value in _describe(documents):
-        print(f"  {title:<24}  {value}")
+        # The organization chooses its provider, not the operator at this terminal.
+        print(f"  {title:<24}  {printable(value)}")
     for problem in problems:
         print(f"  problem                   {problem}")
     return not problems
