@@ -130,8 +130,11 @@ async def test_an_account_has_at_most_ten_connections(app, alice, lying):
     assert "the account has too many connections" in await activity_of(alice)
 
 
-async def test_an_identity_that_was_used_connects_nothing(app, alice, lying):
-    await prepare(alice, lying)
+async def test_an_identity_that_was_used_connects_nothing(app, lying):
+    await app.create("Alice")
+    alice = await app.browser("Alice")
+    await come_back(alice, lying)
+    await alice.log_in()
     kept = alice.client.cookies["identity"]
     await alice.post("/account/identities/connect", {"provider": "work"})
     await alice.post(f"/account/identities/{await identity_of(app)}/remove")
@@ -189,6 +192,18 @@ async def test_an_identity_of_the_former_user_is_not_offered_to_the_next(app, al
 
 
 @pytest.mark.asvs("S22")
+async def test_an_identity_waits_for_the_session_that_started(app, alice, bob, lying):
+    """The next user of the browser must not give the former one access to an account."""
+    await prepare(alice, lying)
+    alice.cookie = bob.cookie
+    await alice.confirm(bob.password)
+    page = await alice.get("/account/security?connect=1")
+    assert not read(page).all(id="connect-form")
+    answer = await alice.post("/account/identities/connect", {"provider": "work"})
+    assert "trouble=expired" in answer.headers["location"]
+    assert await app.count("identities") == 0
+
+
 async def test_a_flow_of_another_session_connects_nothing(app, alice, bob, lying):
     page = await alice.post("/account/identities", {"provider": "work"})
     url = read(page).one("meta", http_equiv="refresh").attrs["content"].removeprefix("0;url=")

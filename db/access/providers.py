@@ -207,18 +207,25 @@ async def finish(
     return Returned(asserted, flow, _flow_cookie(store, finish_flow(flows, flow)))
 
 
-def keep_identity(store: Store, asserted: Asserted) -> NewCookie:
-    """Returns the cookie of a verified identity that waits for its user's decision."""
-    token = encrypt_asserted(store.encrypted_tokens, asserted)
+def keep_identity(store: Store, asserted: Asserted, *, sid_hash: str = "") -> NewCookie:
+    """Returns the cookie of a verified identity that waits for its user's decision.
+
+    `sid_hash` is that of the session which has started to connect it. The next user of the browser
+    must not be asked to connect it.
+    """
+    token = encrypt_asserted(store.encrypted_tokens, asserted, session_hash=sid_hash)
     return NewCookie(token, int(LIFETIMES["identity"].total_seconds()))
 
 
-async def find_kept_identity(store: Store, cookie: str | None) -> Asserted | None:
-    """Returns the identity of the cookie; None if there is none, it is older than 10 minutes, or
-    its provider is not offered anymore.
+async def find_kept_identity(
+    store: Store, cookie: str | None, *, sid_hash: str = ""
+) -> Asserted | None:
+    """Returns the identity of the cookie; None if there is none, it is older than 10 minutes, it
+    waits for another session than the request's, or its provider is not offered anymore.
     """
     asserted = decrypt_asserted(store.encrypted_tokens, cookie)
-    if asserted is None:
+    # Tokens before schema 0009 lack the session.
+    if asserted is None or asserted.token.get("session_hash", "") not in ("", sid_hash):
         return None
     provider = await lookup.find_provider(store, asserted.provider)
     if provider is None or not provider.has_issuer(asserted.issuer):

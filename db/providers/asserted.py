@@ -80,8 +80,13 @@ def hash_with_issuer(issuer: str, value: str) -> str:
     return hashlib.sha256(f"{issuer}\n{value}".encode()).hexdigest()
 
 
-def encrypt_asserted(tokens: EncryptedTokens, asserted: Asserted) -> Secret[str]:
-    """Returns the identity as an encrypted token, which the browser keeps until it is used."""
+def encrypt_asserted(
+    tokens: EncryptedTokens, asserted: Asserted, *, session_hash: str = ""
+) -> Secret[str]:
+    """Returns the identity as an encrypted token, which the browser keeps until it is used.
+
+    `session_hash` is that of the only session that may use it, empty if any may.
+    """
     return tokens.encrypt(
         "identity",
         {
@@ -93,6 +98,7 @@ def encrypt_asserted(tokens: EncryptedTokens, asserted: Asserted) -> Secret[str]
             "name": asserted.name,
             "sid_hash": asserted.sid_hash,
             "role": asserted.role,
+            "session_hash": session_hash,
         },
     )
 

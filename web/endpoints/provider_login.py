@@ -133,7 +133,7 @@ async def _handle_answer(request: Request, parameters: Mapping[str, str]) -> Res
     if purpose == "confirm":
         return await _confirm(request, result)
     if purpose == "link":
-        keep_identity(request, result.asserted)
+        keep_identity(request, result.asserted, connects=True)
         return RedirectResponse(f"{url_path(request, 'account-security')}?connect=1", 303)
     return await _log_in(request, result)
 
