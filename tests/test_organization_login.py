@@ -391,3 +391,21 @@ async def test_a_role_that_was_taken_from_the_organization_creates_no_account(ap
     answer = await alice.post(f"/signup/with/{DOMAIN}", {"name": "Alice"})
     assert answer.headers["location"].startswith("/login?trouble=expired")
     assert await app.count("users") == 0
+
+
+async def test_an_identity_of_another_provider_keeps_its_role(make_app, lying):
+    """Two organizations may have one issuer, and each decides about its own users only."""
+    app = await make_app()
+    await bind(app.store, lying, domain="example.org")
+    alice = await app.browser("Alice", "alice@example.org")
+    lying.user = {**VERIFIED_ALICE, "email": "alice@example.org"}
+    await alice.get(lying.callback_of(await depart(alice, alice.email)))
+    await alice.post("/signup/with/example.org", {"name": "Alice"})
+    await app.change_role(alice, "admin")
+    await app.create("Ada", "admin")
+    await alice.post("/logout")
+    await bind(app.store, lying, role_claim="groups", roles=[("it", "admin")])
+    lying.user = {**lying.user, "groups": []}
+    answer = await alice.get(lying.callback_of(await depart(alice, "alice@example.com")))
+    assert answer.headers["location"] == "/dashboard"
+    assert await role_of(app, "alice@example.org") == "admin"

@@ -151,6 +151,7 @@ RSA_PEM = RSAKey.generate_key(2048).as_pem(private=True).decode()
         ({**WORK, "WORK_ISSUER": "https://user@id.example.com"}, "WORK_ISSUER"),
         ({**WORK, "WORK_ISSUER": "https://id.example.com/?a=b"}, "WORK_ISSUER"),
         ({**WORK, "WORK_ISSUER": "id.example.com"}, "WORK_ISSUER"),
+        ({**WORK, "WORK_ISSUER": "https://id.example.com/{tenantid}"}, "WORK_ISSUER"),
         (
             {
                 **WORK,

@@ -68,6 +68,7 @@ class UnknownIdentity:
 class _IdentityUser:
     user_id: str
     identity_id: str
+    provider: str
     email: str
     role: Role
     language: str
@@ -99,6 +100,7 @@ IDENTITY_USER = Statement(
         users,
         user_id=users.c.id,
         identity_id=identities.c.id,
+        provider=identities.c.provider,
         disabled=users.c.disabled_at.is_not(None),
         verified=users.c.verified_at.is_not(None),
         has_password=users.c.password_hash != LOCKED_HASH,
@@ -438,7 +440,8 @@ async def _log_in(
         # Another answer would show that the email typed at the sign-up belonged to no account.
         return UnknownIdentity(asserted, await find_email_owner(store, asserted))
     role = user.role
-    if asserted.role not in ("", role):
+    # Another organization, or a provider of the settings, may have the same issuer.
+    if asserted.role not in ("", role) and user.provider == asserted.provider:
         role = await _follow_role(store, asserted, user.user_id, client)
     if needs_second_step(
         store,

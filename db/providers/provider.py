@@ -14,6 +14,8 @@ TENANT_PLACEHOLDER: Final = "{tenantid}"
 # OpenID Connect Discovery 1.0, section 4
 DISCOVERY_PATH: Final = "/.well-known/openid-configuration"
 
+# The characters of a URL (RFC 3986, section 2) without those of a query and a fragment.
+ISSUER_PATTERN: Final = re.compile(r"[A-Za-z0-9._~:/\[\]@!$&'()*+,;=%-]{1,500}")
 HOST_PATTERN: Final = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 
 
@@ -22,7 +24,7 @@ def is_issuer(text: str) -> bool:
 
     It is an https URL, or an http URL of this machine.
     """
-    if not re.fullmatch(r"[!-~]{1,500}", text) or "?" in text or "#" in text:
+    if not ISSUER_PATTERN.fullmatch(text):
         return False
     try:
         url = urlsplit(text)

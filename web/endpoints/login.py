@@ -165,7 +165,8 @@ async def _find_organization_provider(
     """Returns the provider of the organization that the typed email belongs to.
 
     Returns None if the user chose to log in another way, because that provider is unavailable or
-    does not know them.
+    does not know them. Returns None as well if the database is unavailable: the log-in that follows
+    says so in its form.
     """
     state = app_state(request.scope)
     if not state.settings.organizations.is_enabled or (fields or {}).get("other") == "on":
