@@ -111,6 +111,15 @@ async def test_the_live_check_names_the_provider_of_the_email(app, anonymous, ly
     assert read(answer).one(id="email").attrs["value"] == "alice@example.org"
 
 
+async def test_the_front_page_without_open_sign_up_leads_there_too(make_app, lying):
+    app = await make_app(SIGNUP="invited")
+    await bind(app.store, lying)
+    anonymous = await app.browser("Charlie")
+    form = read(await anonymous.get("/")).one(id="login-form")
+    assert form.one(id="email").attrs["data-hx-post"] == "/login/check"
+    assert (await depart(anonymous, "a@example.com")).startswith(f"{lying.issuer}/authorize?")
+
+
 async def test_a_user_can_log_in_another_way(app, lying):
     await app.create("Alice")
     await bind(app.store, lying)

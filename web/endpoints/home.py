@@ -34,6 +34,8 @@ async def show(request: Request) -> Response:
         form=Form.blank(SignUp, state.password_policy) if is_open else Form.blank(LogIn),
         next="",
         taken=False,
+        uses_other=False,
+        organization=None,
         remember=read_sign_up_choice(request) if is_open else read_choice(request),
         kilobytes=ceil((state.assets.weight + MAX_PAGE_BYTES) / 1000),
     )
