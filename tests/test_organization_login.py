@@ -148,6 +148,7 @@ async def test_an_unavailable_provider_leaves_the_other_way(app, lying):
     assert answer.headers["location"] == f"/login?trouble=down&with={DOMAIN}"
     page = read(await alice.get(answer.headers["location"]))
     assert "Example Corp isn't answering" in page.one(id="trouble").text
+    assert page.one(id="providers").one("form", data_provider=DOMAIN)
     assert page.one(id="login-form").one("input", name="other")
 
 

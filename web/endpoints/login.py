@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import links, login, passkey_login, providers
+from db.access.providers import ProviderLink
 from db.errors import LinkInvalid, RateLimited, Refused, Unavailable
 from db.messages import Message
 from db.providers.provider import Provider
@@ -65,7 +66,7 @@ async def show(request: Request) -> Response:
         uses_other=_uses_other(request),
         organization=None,
         trouble=await trouble_text(request) or await link_text(request),
-        providers=providers.list_links(app_state(request.scope).store),
+        providers=await _list_buttons(request),
         passkey=await _make_passkey_form(request, target),
     )
 
@@ -124,7 +125,7 @@ async def check(request: Request) -> Response:
         name="email",
         form=form,
         uses_other=False,
-        organization=providers.ProviderLink(provider.name, provider.label) if provider else None,
+        organization=ProviderLink(provider.name, provider.label) if provider else None,
     )
 
 
@@ -180,6 +181,18 @@ async def _find_organization_provider(
 def _uses_other(request: Request) -> bool:
     """Returns whether the page is for users who log in without their organization's provider."""
     return any(request.query_params.get(name) for name in ("other", "trouble", "link"))
+
+
+async def _list_buttons(request: Request) -> list[ProviderLink]:
+    """Returns the providers of the settings, and that of the organization whose log-in has failed,
+    so that its user can try again.
+    """
+    store, name = app_state(request.scope).store, request.query_params.get("with", "")
+    buttons = providers.list_links(store)
+    if name in {link.name for link in buttons}:
+        return buttons
+    label = await providers.find_label(store, name)
+    return [*buttons, ProviderLink(name, label)] if label else buttons
 
 
 def _target_reason(request: Request, target: str) -> str:
