@@ -189,6 +189,17 @@ async def test_an_email_that_the_provider_did_not_verify_is_not_confirmed(app, l
     assert await app.rows("SELECT email, verified_at FROM users") == [("alice@example.com", None)]
 
 
+async def test_userinfo_does_not_verify_the_email_of_the_id_token(app, lying):
+    await bind(app.store, lying, role_claim="groups", roles=[("it", "admin")])
+    lying.user = {**VERIFIED_ALICE, "email": "mallory@example.com", "groups": ["it"]}
+    lying.change_claims = lambda claims: (
+        claims.pop("groups"),
+        claims.update(email="alice@example.com", email_verified=False),
+    )
+    await sign_up(await app.browser("Alice"), lying)
+    assert await app.rows("SELECT email, verified_at FROM users") == [("alice@example.com", None)]
+
+
 @pytest.mark.parametrize(
     ("sign_up_mode", "allows_sign_up", "is_allowed"),
     [

@@ -333,7 +333,11 @@ class ProviderClient:
         if profile.get("sub") != claims["sub"]:
             raise ProviderRefused("userinfo_sub")
         # The claims of the ID token are signed, so they replace the others.
-        return {**profile, **{name: value for name, value in claims.items() if value}}
+        merged = {**profile, **{name: value for name, value in claims.items() if value}}
+        if claims.get("email"):
+            # The userinfo endpoint may have verified another email than that of the ID token.
+            merged["email_verified"] = claims.get("email_verified")
+        return merged
 
     def _assert(self, claims: Mapping[str, Any], profile: Mapping[str, Any], user: str) -> Asserted:
         email, is_verified = read_email(self.provider, profile)
