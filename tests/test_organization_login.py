@@ -9,6 +9,7 @@ from tests.browser_client import Browser, read, set_cookie_of
 from tests.conftest import Clock, TestApp
 from tests.environment import SECRET
 from tests.lying_provider import LyingProvider, serving
+from tests.mail import enabled_outbox
 from tests.organizations import DOMAIN, bind
 
 ALICE = {"sub": "user-1", "name": "Alice Example", "email": "alice@example.com"}
@@ -430,3 +431,21 @@ async def test_an_identity_of_another_provider_keeps_its_role(make_app, lying):
     answer = await alice.get(lying.callback_of(await depart(alice, "alice@example.com")))
     assert answer.headers["location"] == "/dashboard"
     assert await role_of(app, "alice@example.org") == "admin"
+
+
+async def test_an_identity_that_moves_belongs_to_its_new_organization(make_app, lying):
+    app = await make_app(mail=enabled_outbox(requires_verification=True))
+    await app.create("Ada", "admin")
+    await bind(app.store, lying, domain="example.org")
+    await bind(app.store, lying, role_claim="groups", roles=[("it", "admin")])
+    alice = await app.browser("Alice")
+    lying.user = {**ALICE, "email": "alice@example.org"}
+    await alice.get(lying.callback_of(await depart(alice, "alice@example.org")))
+    await alice.post("/signup/with/example.org", {"name": "Alice"})
+    lying.user = {**VERIFIED_ALICE, "groups": ["it"]}
+    await sign_up(alice, lying)
+    assert await app.rows("SELECT provider, label FROM identities") == [(DOMAIN, alice.email)]
+    await alice.post("/logout")
+    lying.user = {**VERIFIED_ALICE, "groups": []}
+    await come_back(alice, lying)
+    assert await role_of(app, alice.email) == "user"

@@ -148,7 +148,13 @@ MOVE_IDENTITY = Statement(
     .where(
         identities.c.id == bindparam("identity_id"), identities.c.user_id == bindparam("old_user")
     )
-    .values(user_id=bindparam("new_user"), created_at=_now, last_used_at=_now)
+    .values(
+        user_id=bindparam("new_user"),
+        provider=bindparam("new_provider"),
+        label=bindparam("new_label"),
+        created_at=_now,
+        last_used_at=_now,
+    )
     .returning(identities.c.id)
 )
 # The slug of the account that is taken over does not count.
@@ -413,7 +419,12 @@ async def _move_identity(store: Store, user_id: str, asserted: Asserted) -> bool
     if old is None or old.verified or old.disabled or not store.outbox.requires_verification:
         return False
     moved = MOVE_IDENTITY(
-        identity_id=old.identity_id, old_user=old.user_id, new_user=user_id, now=store.now()
+        identity_id=old.identity_id,
+        old_user=old.user_id,
+        new_user=user_id,
+        new_provider=asserted.provider,
+        new_label=asserted.email or asserted.name,
+        now=store.now(),
     )
     return await store.value(moved) is not None
 
