@@ -449,3 +449,17 @@ async def test_an_identity_that_moves_belongs_to_its_new_organization(make_app, 
     lying.user = {**VERIFIED_ALICE, "groups": []}
     await come_back(alice, lying)
     assert await role_of(app, alice.email) == "user"
+
+
+@pytest.mark.parametrize(("groups", "role"), [([], "user"), (["it"], "admin")])
+async def test_the_claim_decides_the_role_after_a_take_over(app, lying, groups, role):
+    await app.create("Ada", "admin")
+    former = await app.sign_up_user("Alice")
+    await app.change_role(former, "user" if groups else "admin")
+    await bind(app.store, lying, role_claim="groups", roles=[("it", "admin")])
+    lying.user = {**VERIFIED_ALICE, "groups": groups}
+    alice = await app.browser("Alice")
+    await sign_up(alice, lying, mine="on")
+    assert await alice.is_logged_in()
+    assert await role_of(app, alice.email) == role
+    assert (await alice.get("/admin/users")).status_code == (200 if role == "admin" else 403)

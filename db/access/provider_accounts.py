@@ -304,9 +304,9 @@ async def take_over(
 
     Only an account whose email nobody has ever confirmed: someone else may have set it up before
     ("Pre-hijacked accounts", Sudhodanan and Paverd, 2022). The account becomes that of a new user:
-    only its id, its email and its role stay, and the role is what administrators gave to the email.
-    The rows of a product stay too; its hooks of `identity.take-over` may delete them. Raises
-    RateLimited, Refused, and AccountNotCreated.
+    only its id, its email and its role stay. The role is what administrators gave to the email, or
+    what the provider of an organization asserts. The rows of a product stay too; its hooks of
+    `identity.take-over` may delete them. Raises RateLimited, Refused, and AccountNotCreated.
     """
     charges = (
         *per_client(SIGNUP_MINUTE, client.ip_address),
@@ -317,6 +317,8 @@ async def take_over(
         return Failed("expired")
     try:
         async with _begin_creation(store):
+            if asserted.role:
+                await accounts.lock_admin_changes(store)
             if not await use_token(store, asserted.token):
                 raise _RolledBack
             if await _has_ended(store, asserted):
@@ -327,6 +329,8 @@ async def take_over(
             ended = await _delete_former_access(store, user_id)
             if not await insert_identity(store, user_id, asserted):
                 raise _RolledBack
+            if asserted.role not in ("", role):
+                role = await _change_role(store, asserted, user_id, client)
             session = await _start_session(
                 store, asserted, user_id, role, client, is_remembered=is_remembered, confirms=True
             )
@@ -516,27 +520,33 @@ async def _existing_role(store: Store, asserted: Asserted) -> Role:
 
 
 async def _follow_role(store: Store, asserted: Asserted, user_id: str, client: ClientInfo) -> Role:
-    """Gives the account the role that its organization's provider asserts, and returns its role.
-
-    The role stays as it is if it has been deleted, or if no administrator would be left.
-    """
-    actor = Actor("system", ip_address=client.ip_address, browser=client.name)
+    """Gives the account the role that its organization's provider asserts, and returns its role."""
     async with store.transaction():
         await accounts.lock_admin_changes(store)
-        before = await accounts.get_user_state(store, user_id)
-        role = await _existing_role(store, asserted)
-        if role == before.role:
-            return role
-        change = accounts.CHANGE_ROLE(user_id=user_id, new_role=role)
-        is_changed = await store.value(change) is not None
-        await audit_log.record(
-            store,
-            "role.change",
-            actor,
-            {"from": before.role, "to": role, "with": asserted.provider},
-            target_id=user_id,
-            outcome="done" if is_changed else "refused",
-        )
+        return await _change_role(store, asserted, user_id, client)
+
+
+async def _change_role(store: Store, asserted: Asserted, user_id: str, client: ClientInfo) -> Role:
+    """Does the same as `_follow_role`, inside a transaction that has locked admin changes.
+
+    The role becomes `user` if the asserted one has been deleted. It stays as it is if no
+    administrator would be left.
+    """
+    actor = Actor("system", ip_address=client.ip_address, browser=client.name)
+    before = await accounts.get_user_state(store, user_id)
+    role = await _existing_role(store, asserted)
+    if role == before.role:
+        return role
+    change = accounts.CHANGE_ROLE(user_id=user_id, new_role=role)
+    is_changed = await store.value(change) is not None
+    await audit_log.record(
+        store,
+        "role.change",
+        actor,
+        {"from": before.role, "to": role, "with": asserted.provider},
+        target_id=user_id,
+        outcome="done" if is_changed else "refused",
+    )
     return role if is_changed else before.role
 
 
