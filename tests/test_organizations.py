@@ -266,6 +266,16 @@ async def test_the_stored_secret_is_the_typed_one(app, ada, lying):
     assert await secret_of(app) == "another-secret"
 
 
+async def test_a_new_issuer_does_not_get_the_secret_of_the_former(app, ada, lying, clock):
+    await add(ada, lying)
+    with serving(LyingProvider(now=clock)) as other:
+        answer = await ada.post(PAGE, form_of(other, client_secret=""))
+    assert answer.status_code == 422
+    assert "Type the client secret that your provider has given you." in answer.text
+    assert await app.rows("SELECT issuer FROM organizations") == [(lying.issuer,)]
+    assert await secret_of(app) == CLIENT_SECRET
+
+
 @pytest.mark.asvs("S52")
 async def test_no_log_line_and_no_entry_has_the_secret(app, ada, lying, caplog):
     caplog.set_level(logging.DEBUG)

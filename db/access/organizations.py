@@ -43,7 +43,8 @@ async def create(sudo: Sudo[Admin], domain: str, settings: OrganizationData) -> 
 async def change(sudo: Sudo[Admin], domain: str, settings: OrganizationData) -> bool:
     """Changes an organization, and returns whether its domain must be verified again.
 
-    Raises NotFound and the errors of `create`.
+    Raises NotFound, StateChanged for a new issuer without a client secret, and the errors of
+    `create`.
     """
     admin = sudo.viewer
     await _take_tokens(admin)

@@ -193,13 +193,16 @@ async def create(caller: Admin | Operator, domain: str, settings: OrganizationDa
 async def change(caller: Admin | Operator, domain: str, settings: OrganizationData) -> bool:
     """Changes an organization, and returns whether its domain must be verified again.
 
-    The proof belongs to the domain and the issuer, so a new issuer gets a new one. Raises NotFound,
-    UnknownRole, and the errors of `change_settings`.
+    The proof belongs to the domain and the issuer, so a new issuer gets a new one. It never gets
+    the client secret of the former one: raises StateChanged if it has none of its own. Raises
+    NotFound, UnknownRole, and the errors of `change_settings`.
     """
     store = caller.store
     async with change_settings(caller, "organization.change") as detail:
         row = await _lock(store, domain)
         is_other_issuer = settings.issuer != row.issuer
+        if is_other_issuer and settings.client_secret is None:
+            raise StateChanged
         proof = _new_proof(store) if is_other_issuer else row.proof
         values = _values(store, domain, settings, proof=proof)
         if settings.client_secret is None:

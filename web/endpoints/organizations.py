@@ -22,6 +22,7 @@ from db.messages import Message
 from db.organizations.changes import OrganizationData, OrganizationDetails
 from db.viewer import Admin
 from web.forms.form import Form, read_fields
+from web.forms.organization_fields import NO_SECRET
 from web.forms.schemas import NewOrganization, OrganizationChange
 from web.http.session import verify_admin
 from web.http.sudo import verify_sudo_admin
@@ -111,6 +112,8 @@ async def change(request: Request) -> Response:
     form = Form.check(OrganizationChange, await read_fields(request))
     status: tuple[int, int | None] = 422, None
     must_verify = False
+    if form.data and form.data.issuer != details.issuer and form.data.client_secret is None:
+        form.add_error("client_secret", NO_SECRET)
     try:
         if form.data:
             must_verify = await organizations.change(sudo, details.domain, _read_data(form.data))

@@ -22,6 +22,7 @@ MAX_RULES: Final = 50
 # RFC 6749, section 3.3 and appendix A.1
 SCOPES_PATTERN: Final = re.compile(r"[!#-\[\]-~]{1,100}( [!#-\[\]-~]{1,100}){0,19}")
 CLIENT_ID_PATTERN: Final = re.compile(rf"[ -~]{{1,{MAX_CLIENT_ID_CHARS}}}")
+NO_SECRET: Final = Message("Type the client secret that your provider has given you.")
 NOT_A_RULE: Final = Message("“{line}” is not a rule. Write a value, an equals sign and a role.")
 TOO_MANY_RULES: Final = Message("An organization can have at most {count} rules.")
 RULE_TWICE: Final = Message("“{value}” has two rules. Remove one.")
@@ -80,7 +81,7 @@ def _client_secret(text: Any) -> Secret[str] | None:
 def _new_client_secret(text: Any) -> Secret[str]:
     secret = _client_secret(text)
     if secret is None:
-        raise field_error(Message("Type the client secret that your provider has given you."))
+        raise field_error(NO_SECRET)
     return secret
 
 
