@@ -15,6 +15,7 @@ from typing import Final
 
 from sqlalchemy import Text, bindparam, case, delete, exists, func, literal, or_, select, update
 
+from db.admin_changes import Detail, open_change
 from db.audit import log as audit_log
 from db.audit.events import Event
 from db.audit.log import OPERATOR, viewer_actor
@@ -23,7 +24,6 @@ from db.crypto.secret import Secret
 from db.engine.statement import Statement, insert_if
 from db.errors import (
     AccountNotCreated,
-    Forbidden,
     LastAdmin,
     LinkInvalid,
     NotFound,
@@ -33,8 +33,8 @@ from db.errors import (
 from db.mail.outbox import delete_unsent
 from db.mail.tokens import IS_RESERVED, consume_token
 from db.rate_limits import limiter
-from db.rate_limits.limits import DENIED, LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT
-from db.sessions.lifecycle import end_all_sessions, require_right
+from db.rate_limits.limits import LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT
+from db.sessions.lifecycle import end_all_sessions
 from db.store import Store, pick
 from db.tables import Instant, invitations, roles, users
 from db.user_search import search_key
@@ -42,8 +42,6 @@ from db.viewer import Admin, Operator, Role
 
 SLUG_LENGTH: Final = 40
 MAX_SLUG_ATTEMPTS: Final = 3
-ADMIN_CHANGES_LOCK: Final = 7_411_001  # This is the key of the PostgreSQL advisory lock.
-Detail = dict[str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +111,6 @@ USER_EXISTS = Statement(select(users.c.id).where(users.c.id == bindparam("user_i
 USER_STATE = Statement(
     pick(UserState, users).where(users.c.id == bindparam("user_id")).with_for_update()
 )
-# PostgreSQL holds it until the transaction ends. SQLite needs no lock, since it has one writer.
-LOCK_ADMIN_CHANGES = Statement(select(func.pg_advisory_xact_lock(ADMIN_CHANGES_LOCK)))
 # FOR KEY SHARE excludes DELETE until the transaction ends, but not the UPDATE of the label.
 LOCK_ROLE = Statement(
     select(roles.c.label)
@@ -258,27 +254,16 @@ async def change_user(
     """Opens the transaction in which an administrator or the operator changes a user, and writes
     the audit entry at its end.
 
-    The block fills in the entry's detail; an empty detail means that nothing has changed, and no
-    entry is written. An advisory lock serializes all changes. Raises NotLoggedIn, Forbidden and
-    LastAdmin; the last two write an audit entry of their own.
+    The block fills in the entry's detail, as that of `open_change` does. Raises NotLoggedIn,
+    Forbidden and LastAdmin; the last two write an audit entry of their own.
     """
-    store = caller.store
-    detail = Detail()
-    actor = viewer_actor(caller) if isinstance(caller, Admin) else OPERATOR
     try:
-        async with store.transaction():
-            await lock_admin_changes(store)
-            if isinstance(caller, Admin):
-                await require_right(caller, user_id)
+        async with open_change(caller, event, user_id=user_id) as detail:
             yield detail
-            if detail:
-                await audit_log.record(store, event, actor, detail, target_id=user_id)
-    except Forbidden:
-        await limiter.record_within_limit(store, actor, "admin", DENIED, str(actor.user_id))
-        raise
     except LastAdmin:
-        async with store.transaction():
-            await audit_log.record(store, event, actor, target_id=user_id, outcome="refused")
+        actor = viewer_actor(caller) if isinstance(caller, Admin) else OPERATOR
+        async with caller.store.transaction():
+            await audit_log.record(caller.store, event, actor, target_id=user_id, outcome="refused")
         raise
 
 
@@ -363,13 +348,6 @@ async def withdraw_invitations(store: Store, user_id: str) -> None:
     """
     for (invitation_id,) in await store.all(DELETE_INVITATIONS_BY(user_id=user_id)):
         await delete_unsent(store, invitation_id, ["invite"])
-
-
-async def lock_admin_changes(store: Store) -> None:
-    """Serializes the changes that could remove the last administrator. Must run inside a
-    transaction, before any row is locked.
-    """
-    await store.value(LOCK_ADMIN_CHANGES())
 
 
 async def set_password_hash(store: Store, user_id: str, password_hash: Secret[str]) -> int:

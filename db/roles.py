@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, delete, exists, func, insert, select, update
 
 from db.accounts import LOCK_ROLE
-from db.admin_changes import change_settings
+from db.admin_changes import open_change
 from db.engine.statement import Conflict, Statement, insert_if
 from db.errors import NotFound, RoleInUse, TooManyRoles
 from db.messages import Message, UserText
@@ -150,10 +150,10 @@ async def create_role(
 ) -> bool:
     """Adds a role and returns whether its name was free.
 
-    Raises TooManyRoles, and the errors of `change_settings`.
+    Raises TooManyRoles, and the errors of `open_change`.
     """
     store = caller.store
-    async with change_settings(caller, "role.create") as detail:
+    async with open_change(caller, "role.create") as detail:
         created = await store.value(INSERT_ROLE(name=name, label=label, now=store.now()))
         if created is None:
             if await store.value(LOCK_ROLE(name=name)) is None:
@@ -177,10 +177,10 @@ async def change_role(
 
     None keeps a value, and a built-in role keeps its label. `permissions` replaces all permissions;
     `added` and `removed` change some of them. Raises NotFound, also for `admin`, and the errors of
-    `change_settings`.
+    `open_change`.
     """
     store = caller.store
-    async with change_settings(caller, "role.edit") as detail:
+    async with open_change(caller, "role.edit") as detail:
         before = await store.value(LOCK_ROLE(name=name))
         if before is None or name == "admin":
             raise NotFound
@@ -207,7 +207,7 @@ async def delete_role(caller: Admin | Operator, name: Role) -> None:
     invitation has the role.
     """
     store = caller.store
-    async with change_settings(caller, "role.delete") as detail:
+    async with open_change(caller, "role.delete") as detail:
         label = await store.value(LOCK_ROLE(name=name))
         if label is None or name in BUILT_IN_ROLES:
             raise NotFound

@@ -49,8 +49,11 @@ WITHOUT_VIEWER = {  # These coroutines of db/access need no viewer.
     "db/access/providers.py:report_failure",
     "db/access/provider_logout.py:end_sessions",
     "db/access/provider_accounts.py:log_in",
-    "db/access/provider_accounts.py:sign_up",
-    "db/access/provider_accounts.py:take_over",
+    "db/access/provider_signup.py:sign_up",
+    "db/access/provider_signup.py:take_over",
+    "db/access/provider_accounts.py:log_in_with_identity",
+    "db/access/provider_accounts.py:move_identity",
+    "db/access/provider_accounts.py:start_provider_session",
     "db/access/provider_accounts.py:find_email_owner",
     "db/access/provider_accounts.py:insert_identity",
 }
@@ -100,9 +103,11 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.organizations.changes": (
         *("db.accounts", "db.admin_changes", "db.organizations", "db.viewer", *STORE),
     ),
-    "db.admin_changes": (
-        *("db.accounts", "db.audit", "db.rate_limits", "db.sessions", "db.viewer", *STORE),
+    "db.organizations.roles": (
+        *("db.accounts", "db.admin_changes", "db.audit", "db.providers.asserted", "db.viewer"),
+        *STORE,
     ),
+    "db.admin_changes": ("db.audit", "db.rate_limits", "db.sessions", "db.viewer", *STORE),
     "db.used_tokens": STORE,
     "db.product": ("db.audit.events", "db.hooks"),
     "db.crypto": ("db.errors",),
@@ -146,6 +151,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.sessions.lifetimes": (),
     "db.sessions.provider_login": (),
     "db.accounts": (
+        "db.admin_changes",
         "db.mail",
         "db.sessions",
         "db.rate_limits",
@@ -167,6 +173,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.access": (
         *(
             "db.accounts",
+            "db.admin_changes",
             "db.deletions",
             "db.factors",
             "db.used_tokens",
@@ -202,7 +209,9 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "db.sessions.lifetimes",
     ),
     # Pruning deletes accounts at the end of their grace period, and tells their users.
-    "db.maintenance.pruning": ("db.accounts", "db.deletions", "db.mail", "db.audit", *STORE),
+    "db.maintenance.pruning": (
+        *("db.accounts", "db.admin_changes", "db.deletions", "db.mail", "db.audit", *STORE),
+    ),
     # Apart from `web.observability.suppression`, for the type checker only.
     "web.state": ("db.crypto.secret", "db.store", "db.viewer", "web"),
     "web.observability": ("db.access.outbox.QueueFigures", "db.crypto.secret", "db.errors"),

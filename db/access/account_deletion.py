@@ -2,7 +2,8 @@
 
 from sqlalchemy import bindparam, select
 
-from db import accounts, deletions
+from db import deletions
+from db.admin_changes import lock_admin_changes
 from db.audit import log as audit_log
 from db.audit.log import anonymous_actor, user_actor, viewer_actor
 from db.crypto.secret import Secret
@@ -36,7 +37,7 @@ async def request_deletion(sudo: Sudo[Viewer]) -> None:
     await limiter.take_tokens(store, actor, (ACCOUNT_DELETION, viewer.id))
     try:
         async with store.transaction():
-            await accounts.lock_admin_changes(store)
+            await lock_admin_changes(store)
             await require_right(viewer)
             delete_at = await deletions.schedule_deletion(store, viewer.id)
             if viewer.verified:

@@ -24,7 +24,8 @@ from sqlalchemy import (
     update,
 )
 
-from db.accounts import NOT_THE_LAST_ADMIN, lock_admin_changes
+from db.accounts import NOT_THE_LAST_ADMIN
+from db.admin_changes import lock_admin_changes
 from db.audit import log as audit_log
 from db.audit.chain import prune_entries
 from db.audit.log import Actor

@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from db.accounts import require_role
-from db.admin_changes import change_settings
+from db.admin_changes import open_change
 from db.crypto.secret import Secret
 from db.engine.statement import Statement, insert_if
 from db.errors import NotFound, StateChanged, TooManyOrganizations
@@ -176,10 +176,10 @@ async def get_details(store: Store, domain: str) -> OrganizationDetails:
 async def create(caller: Admin | Operator, domain: str, settings: OrganizationData) -> bool:
     """Adds an organization, whose domain is not verified, and returns whether the domain was free.
 
-    Raises TooManyOrganizations, UnknownRole, and the errors of `change_settings`.
+    Raises TooManyOrganizations, UnknownRole, and the errors of `open_change`.
     """
     store = caller.store
-    async with change_settings(caller, "organization.add") as detail:
+    async with open_change(caller, "organization.add") as detail:
         values = _values(store, domain, settings, proof=_new_proof(store))
         if await store.value(INSERT_ORGANIZATION(now=store.now(), **values)) is None:
             if await store.one(ORGANIZATION(domain=domain)) is None:
@@ -195,10 +195,10 @@ async def change(caller: Admin | Operator, domain: str, settings: OrganizationDa
 
     The proof belongs to the domain and the issuer, so a new issuer gets a new one. It never gets
     the client secret of the former one: raises StateChanged if it has none of its own. Raises
-    NotFound, UnknownRole, and the errors of `change_settings`.
+    NotFound, UnknownRole, and the errors of `open_change`.
     """
     store = caller.store
-    async with change_settings(caller, "organization.change") as detail:
+    async with open_change(caller, "organization.change") as detail:
         row = await _lock(store, domain)
         is_other_issuer = settings.issuer != row.issuer
         if is_other_issuer and settings.client_secret is None:
@@ -218,10 +218,10 @@ async def change(caller: Admin | Operator, domain: str, settings: OrganizationDa
 async def verify(caller: Admin | Operator, domain: str, proof: str) -> None:
     """Marks the domain as verified if the proof is still the one that was looked up.
 
-    Raises NotFound, StateChanged, and the errors of `change_settings`.
+    Raises NotFound, StateChanged, and the errors of `open_change`.
     """
     store = caller.store
-    async with change_settings(caller, "organization.verify") as detail:
+    async with open_change(caller, "organization.verify") as detail:
         row = await _lock(store, domain)
         if not hmac.compare_digest(row.proof, proof):
             raise StateChanged
@@ -232,10 +232,10 @@ async def verify(caller: Admin | Operator, domain: str, proof: str) -> None:
 async def remove(caller: Admin | Operator, domain: str) -> None:
     """Removes an organization. The identities that its provider asserted stay, without a provider.
 
-    Raises NotFound, and the errors of `change_settings`.
+    Raises NotFound, and the errors of `open_change`.
     """
     store = caller.store
-    async with change_settings(caller, "organization.remove") as detail:
+    async with open_change(caller, "organization.remove") as detail:
         row = await _lock(store, domain)
         await store.count(DELETE_ORGANIZATION(domain_given=domain))
         detail |= {"domain": domain, "issuer": row.issuer}

@@ -5,7 +5,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from db.access import provider_accounts, providers
+from db.access import provider_accounts, provider_signup, providers
 from db.access.providers import Failed, ProviderLink
 from db.errors import AccountNotCreated, RateLimited, Refused, Unavailable
 from db.messages import Message
@@ -70,7 +70,7 @@ async def submit(request: Request) -> Response:
     try:
         if is_take_over:
             if form.data is not None:
-                result = await provider_accounts.take_over(
+                result = await provider_signup.take_over(
                     store,
                     asserted,
                     name=form.data.name,
@@ -82,7 +82,7 @@ async def submit(request: Request) -> Response:
         elif form.data is not None:
             domains = app_state(request.scope).settings.sign_up.domains
             if not refuse_other_domains(form, form.data.email, domains):
-                result = await provider_accounts.sign_up(
+                result = await provider_signup.sign_up(
                     store,
                     asserted,
                     name=form.data.name,
