@@ -37,6 +37,8 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
+from tests.environment import work_settings
+
 CLIENT_ID = "latchkey-at-the-provider"
 CLIENT_SECRET = "canary-of-the-client-secret"
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
@@ -100,12 +102,7 @@ class LyingProvider:
     @property
     def settings(self) -> dict[str, str]:
         """Returns the settings of Latchkey for this provider, with the name `work`."""
-        return {
-            "PROVIDERS": "work",
-            "WORK_ISSUER": self.issuer,
-            "WORK_CLIENT_ID": CLIENT_ID,
-            "WORK_CLIENT_SECRET": CLIENT_SECRET,
-        }
+        return work_settings(self.issuer, CLIENT_ID, CLIENT_SECRET)
 
     def authorize(self, url: str) -> dict[str, str]:
         """Returns the parameters that the browser of a user brings back from this URL."""

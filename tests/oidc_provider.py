@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.browser_client import read
+from tests.environment import work_settings
 from tests.processes import Program, free_port, started
 from web.settings.paths import ROOT
 
@@ -57,12 +58,7 @@ class OidcProvider:
     @property
     def settings(self) -> dict[str, str]:
         """Returns the settings of Latchkey for this provider."""
-        return {
-            "PROVIDERS": "work",
-            "WORK_ISSUER": self.issuer,
-            "WORK_CLIENT_ID": CLIENT_ID,
-            "WORK_CLIENT_SECRET": CLIENT_SECRET,
-        }
+        return work_settings(self.issuer, CLIENT_ID, CLIENT_SECRET)
 
     @property
     def _environment(self) -> str:

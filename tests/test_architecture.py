@@ -286,7 +286,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *("db.providers.answers", "db.providers.asserted.Asserted"),
         "db.providers.provider.Provider",
         *(
-            "db.organizations.changes.OrganizationData",
+            "db.organizations.lookup.OrganizationData",
             "db.organizations.changes.OrganizationDetails",
         ),
     ),

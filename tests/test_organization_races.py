@@ -9,7 +9,8 @@ from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
 from db.errors import NotFound, StateChanged
 from db.organizations import changes
-from db.organizations.changes import MAX_ORGANIZATIONS, OrganizationData
+from db.organizations.changes import MAX_ORGANIZATIONS
+from db.organizations.lookup import OrganizationData
 from db.viewer import Operator
 from tests.conftest import Clock
 from tests.databases import DATABASE_TYPES

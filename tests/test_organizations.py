@@ -10,7 +10,8 @@ from db.access import organizations
 from db.crypto.secret import Secret
 from db.errors import Forbidden, StateChanged
 from db.organizations import changes
-from db.organizations.changes import MAX_ORGANIZATIONS, OrganizationData
+from db.organizations.changes import MAX_ORGANIZATIONS
+from db.organizations.lookup import OrganizationData
 from db.viewer import Operator
 from tests.browser_client import HTMX, Browser, read
 from tests.confirmations import confirmed

@@ -6,7 +6,12 @@ from db.errors import NotFound
 from db.organizations import changes, rekey
 from db.organizations.changes import OrganizationDetails, OrganizationSummary
 from db.organizations.domain_records import has_record
-from db.organizations.lookup import ORGANIZATION, OrganizationRow, make_provider
+from db.organizations.lookup import (
+    ORGANIZATION,
+    OrganizationRow,
+    decrypt_secret,
+    make_provider,
+)
 from db.providers.provider import Provider
 from db.viewer import Operator
 
@@ -32,7 +37,8 @@ async def get_provider(operator: Operator, domain: str) -> Provider:
     row: OrganizationRow | None = await operator.store.one(ORGANIZATION(domain=domain))
     if row is None:
         raise NotFound
-    return make_provider(operator.store, row)
+    secret = decrypt_secret(operator.store, row)
+    return make_provider(operator.store, domain, row, secret)
 
 
 async def read_documents(operator: Operator, provider: Provider) -> "ProviderDocuments":

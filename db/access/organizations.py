@@ -3,13 +3,9 @@
 from db.audit import log as audit_log
 from db.audit.log import viewer_actor
 from db.organizations import changes
-from db.organizations.changes import (
-    OrganizationData,
-    OrganizationDetails,
-    OrganizationSummary,
-)
+from db.organizations.changes import OrganizationDetails, OrganizationSummary
 from db.organizations.domain_records import has_record
-from db.organizations.lookup import OrganizationRow, make_provider
+from db.organizations.lookup import OrganizationData, make_provider
 from db.rate_limits import limiter
 from db.rate_limits.limits import ADMIN_CHANGE, ADMIN_DAY
 from db.sessions.lifecycle import require_right
@@ -86,21 +82,7 @@ async def _require_usable(store: Store, domain: str, settings: OrganizationData)
 
     Raises ProviderUnavailable, and Unavailable if too many requests run.
     """
-    row = OrganizationRow(
-        domain,
-        settings.label,
-        settings.issuer,
-        settings.client_id,
-        "",
-        "",
-        settings.scopes,
-        settings.allows_sign_up,
-        settings.role_claim,
-        "",
-        store.now(),
-        None,
-    )
-    await store.providers.check(make_provider(store, row))
+    await store.providers.check(make_provider(store, domain, settings, settings.client_secret))
 
 
 async def _take_tokens(admin: Admin) -> None:

@@ -5,7 +5,7 @@ Only `db.access` calls these functions; its functions check who may call them.
 
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,7 +17,12 @@ from db.crypto.secret import Secret
 from db.engine.statement import Statement, insert_if
 from db.errors import NotFound, StateChanged, TooManyOrganizations
 from db.organizations.domain_records import record_name
-from db.organizations.lookup import ORGANIZATION, ROLES_OF_ORGANIZATION, OrganizationRow
+from db.organizations.lookup import (
+    ORGANIZATION,
+    ROLES_OF_ORGANIZATION,
+    OrganizationData,
+    OrganizationRow,
+)
 from db.store import Store, pick
 from db.tables import Instant, identities, organization_roles, organizations
 from db.viewer import Admin, Operator
@@ -58,23 +63,6 @@ class OrganizationDetails:
     def record_name(self) -> str:
         """Returns the name of the TXT record whose value is the proof."""
         return record_name(self.domain)
-
-
-@dataclass(frozen=True, slots=True)
-class OrganizationData:
-    """What an administrator chooses for an organization.
-
-    `client_secret` is None if the stored one stays.
-    """
-
-    label: str
-    issuer: str
-    client_id: str
-    client_secret: Secret[str] | None = field(repr=False)
-    scopes: str
-    allows_sign_up: bool
-    role_claim: str
-    roles: Sequence[tuple[str, str]]
 
 
 _DOMAIN = organizations.c.domain == bindparam("domain_given")
@@ -180,7 +168,9 @@ async def create(caller: Admin | Operator, domain: str, settings: OrganizationDa
     """
     store = caller.store
     async with open_change(caller, "organization.add") as detail:
-        values = _values(store, domain, settings, proof=_new_proof(store))
+        secret = settings.client_secret or Secret("")
+        values = _values(domain, settings, proof=_new_proof(store))
+        values |= _encrypt(store, domain, secret)
         if await store.value(INSERT_ORGANIZATION(now=store.now(), **values)) is None:
             if await store.one(ORGANIZATION(domain=domain)) is None:
                 raise TooManyOrganizations
@@ -204,9 +194,11 @@ async def change(caller: Admin | Operator, domain: str, settings: OrganizationDa
         if is_other_issuer and settings.client_secret is None:
             raise StateChanged
         proof = _new_proof(store) if is_other_issuer else row.proof
-        values = _values(store, domain, settings, proof=proof)
+        values = _values(domain, settings, proof=proof)
         if settings.client_secret is None:
             values |= {"client_secret": row.client_secret, "kid": row.kid}
+        else:
+            values |= _encrypt(store, domain, settings.client_secret)
         verified_at = None if is_other_issuer else row.verified_at
         await store.count(CHANGE_ORGANIZATION(new_verified_at=verified_at, **values))
         await store.count(DELETE_ROLES(domain_given=domain))
@@ -252,21 +244,24 @@ def _new_proof(store: Store) -> str:
     return f"{PROOF_PREFIX}{store.token(24)}"
 
 
-def _values(store: Store, domain: str, settings: OrganizationData, *, proof: str) -> dict[str, Any]:
-    """Returns the values of the columns that a change replaces, with an encrypted secret."""
-    secret = settings.client_secret.reveal() if settings.client_secret else ""
+def _values(domain: str, settings: OrganizationData, *, proof: str) -> dict[str, Any]:
+    """Returns the values of the columns that a change replaces, without those of the secret."""
     return {
         "domain_given": domain,
         "label": settings.label,
         "issuer": settings.issuer,
         "client_id": settings.client_id,
-        "client_secret": store.client_secrets.encrypt(domain, Secret(secret.encode())),
-        "kid": store.client_secrets.kid,
         "scopes": settings.scopes,
         "allows_sign_up": settings.allows_sign_up,
         "role_claim": settings.role_claim,
         "proof": proof,
     }
+
+
+def _encrypt(store: Store, domain: str, secret: Secret[str]) -> dict[str, str]:
+    """Returns the columns of an encrypted client secret."""
+    text = store.client_secrets.encrypt(domain, Secret(secret.reveal().encode()))
+    return {"client_secret": text, "kid": store.client_secrets.kid}
 
 
 async def _insert_roles(store: Store, domain: str, roles: Sequence[tuple[str, str]]) -> None:

@@ -2,7 +2,8 @@
 by the email of a user.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -34,6 +35,23 @@ class OrganizationRow:
     proof: str
     created_at: datetime
     verified_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationData:
+    """What an administrator chooses for an organization.
+
+    `client_secret` is None if the stored one stays.
+    """
+
+    label: str
+    issuer: str
+    client_id: str
+    client_secret: Secret[str] | None = field(repr=False)
+    scopes: str
+    allows_sign_up: bool
+    role_claim: str
+    roles: Sequence[tuple[str, str]]
 
 
 ORGANIZATION = Statement(
@@ -90,33 +108,39 @@ async def _find_organization_provider(store: Store, domain: str) -> Provider | N
         (str(value), str(role))
         for value, role in await store.all(ROLES_OF_ORGANIZATION(domain=domain))
     )
-    return store.providers.keep((row, roles), make_provider(store, row, roles))
+    secret = decrypt_secret(store, row)
+    return store.providers.keep((row, roles), make_provider(store, domain, row, secret, roles))
+
+
+def decrypt_secret(store: Store, row: OrganizationRow) -> Secret[str] | None:
+    """Returns the client secret; None if no key of the program decrypts it."""
+    secret = store.client_secrets.decrypt(row.domain, row.client_secret, row.kid)
+    return Secret(secret.reveal().decode()) if secret else None
 
 
 def make_provider(
-    store: Store, row: OrganizationRow, roles: tuple[tuple[str, str], ...] = ()
+    store: Store,
+    domain: str,
+    chosen: OrganizationRow | OrganizationData,
+    client_secret: Secret[str] | None,
+    roles: tuple[tuple[str, str], ...] = (),
 ) -> Provider:
-    """Returns the provider of an organization.
-
-    It has no client secret if no key of the program decrypts it, so that the provider refuses each
-    log-in.
-    """
+    """Returns the provider of an organization. Without a client secret, it refuses each log-in."""
     settings = store.organizations
-    secret = store.client_secrets.decrypt(row.domain, row.client_secret, row.kid)
     return Provider(
-        name=row.domain,
-        label=row.label,
-        issuer=row.issuer,
-        client_id=row.client_id,
-        client_secret=Secret(secret.reveal().decode()) if secret else None,
-        redirect_uri=f"{settings.public_url}/login/with/{row.domain}/callback",
-        scopes=tuple(row.scopes.split()),
-        discovery_url=row.issuer.rstrip("/") + DISCOVERY_PATH,
-        allows_sign_up=row.allows_sign_up,
+        name=domain,
+        label=chosen.label,
+        issuer=chosen.issuer,
+        client_id=chosen.client_id,
+        client_secret=client_secret,
+        redirect_uri=f"{settings.public_url}/login/with/{domain}/callback",
+        scopes=tuple(chosen.scopes.split()),
+        discovery_url=chosen.issuer.rstrip("/") + DISCOVERY_PATH,
+        allows_sign_up=chosen.allows_sign_up,
         trusts_email=True,
-        requires_hosted_domain=row.issuer == GOOGLE,
-        email_domain=row.domain,
-        role_claim=row.role_claim,
+        requires_hosted_domain=chosen.issuer == GOOGLE,
+        email_domain=domain,
+        role_claim=chosen.role_claim,
         roles=roles,
         requires_public_hosts=not settings.allows_loopback,
     )

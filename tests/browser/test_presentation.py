@@ -58,8 +58,14 @@ def state_page(
 
 @pytest.mark.guide("A3", "A12")
 def test_every_page_state_is_accessible_and_fits_the_viewport(state_page: Page) -> None:
-    """A viewport of 320 CSS pixels equals one of 1280 at 400 % zoom (WCAG 1.4.10)."""
-    page = state_page
+    assert_presentable(state_page)
+
+
+def assert_presentable(page: Page) -> None:
+    """Checks accessibility and the layout of a page at each size.
+
+    A viewport of 320 CSS pixels equals one of 1280 at 400 % zoom (WCAG 1.4.10).
+    """
     page.set_viewport_size(LARGE)
     assert_accessible(page)
     assert small_targets(page) == []

@@ -10,9 +10,8 @@ from db.crypto.secret import Secret
 from db.maintenance.schema import migrate
 from tests.browser.conftest import EXPECT_TIMEOUT_MS, BrowserUser, PageErrors, new_user
 from tests.browser.live import Live, serve
-from tests.browser.pages import assert_accessible, small_targets
 from tests.browser.steps import expect_heading, leave, type_in
-from tests.browser.test_presentation import LARGE, SMALL, assert_no_overflow
+from tests.browser.test_presentation import SMALL, assert_presentable
 from tests.conftest import SECRET
 from tests.lying_provider import LyingProvider, serving
 from tests.organizations import bind
@@ -204,13 +203,5 @@ def test_every_page_about_providers_is_accessible_and_fits_the_viewport(
     with context.new_page() as page:
         user = new_user(lambda: page, live, "Ada", signed_up=signed_up, admin=admin)
         STATES[state](user, lying)
-        page.set_viewport_size(LARGE)
-        assert_accessible(page)
-        assert small_targets(page) == []
-        page.set_viewport_size(SMALL)
-        assert small_targets(page) == []
-        assert_no_overflow(page)
-        page.set_viewport_size(LARGE)
-        page.evaluate("document.documentElement.style.fontSize = '200%'")
-        assert_no_overflow(page)
+        assert_presentable(page)
     assert [line for line in errors if not line.startswith(f"requested {lying.issuer}/")] == []

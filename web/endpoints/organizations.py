@@ -19,7 +19,8 @@ from db.errors import (
     UnknownRole,
 )
 from db.messages import Message
-from db.organizations.changes import OrganizationData, OrganizationDetails
+from db.organizations.changes import OrganizationDetails
+from db.organizations.lookup import OrganizationData
 from db.viewer import Admin
 from web.forms.form import Form, read_fields
 from web.forms.organization_fields import NO_SECRET
